@@ -30,15 +30,15 @@
 )]
 
 pub mod component;
+pub mod xcr0;
+pub mod xss;
+pub mod xfd;
 pub mod cpuid;
 pub mod enumeration;
-pub mod fault;
 pub mod legacy_region;
-pub mod processor;
-pub mod xcr0;
-pub mod xfd;
 pub mod xsave_header;
-pub mod xss;
+pub mod fault;
+pub mod processor;
 
 pub use component::{Component, ComponentSet};
 pub use cpuid::{CpuidRegisters, CpuidSource};

@@ -1,1 +1,98 @@
+//! One guest state per vCPU that changes places with its thread's.
+//!
+//! KVM once kept two buffers per vCPU and copied between them at every entry and exit. Since Linux
+//! 5.16 there is one guest fpstate: entering `vcpu_run()` swaps it with the thread's own by
+//! pointer, leaving swaps back, and a state that is already in memory is not saved again. This
+//! crate is that design for any Rust kernel, hypervisor or VMM.
+//!
+//! It owns state and decides when it moves. It never executes an instruction itself: everything
+//! goes through [`fpstate_arch::Processor`], so the same code runs in ring 0, in a process and on
+//! the software CPU of `fpstate-model`. It never allocates (memory is lent by the caller; the
+//! feature `alloc` offers boxed areas), has no global state and does not panic.
+//!
+//! ```
+//! # #[cfg(feature = "alloc")] {
+//! # use fpstate_arch::{ComponentSet, Enumeration, Processor};
+//! use fpstate::{BoxedArea, CpuFpu, CpuId, Fpstate, GuestFpu, Layout, Restoring, StateIds, ThreadFpu};
+//! # fn f(cpu: &mut CpuFpu<impl Processor>, enumeration: &Enumeration) -> Result<(), Box<dyn core::error::Error>> {
+//! static IDS: StateIds = StateIds::new();
+//! let layout = Layout::for_instructions(enumeration, cpu.instructions(), cpu.switched_components())?;
+//! let new_state = || Fpstate::new(layout, BoxedArea::for_layout(&layout)?, IDS.issue())
+//!     .map_err(|refused| Box::<dyn core::error::Error>::from(refused.error));
+//! let mut thread = ThreadFpu::new(new_state()?);
+//! let mut guest = GuestFpu::new(new_state()?);
+//!
+//! thread.enter_guest(&mut guest, cpu, Restoring::Now)?;   // the guest's state is in the registers
+//! // run the vCPU
+//! thread.leave_guest(&mut guest, cpu, Restoring::Now)?;   // the thread's state is back
+//! # Ok(()) }
+//! # }
+//! ```
+//!
+//! Modules in reading order; each uses only those above it:
+//!
+//! * [`layout`] - where each component lies in an area: the only offset arithmetic
+//! * [`storage`] - memory lent by the caller
+//! * [`boxed`] - boxed memory (feature `alloc`)
+//! * [`area`] - bytes and the layout they obey
+//! * [`ownership`] - where a state is: memory, registers, both
+//! * [`image`] - a standard-format image from elsewhere, checked
+//! * [`signal_frame`] - the image in a Linux signal frame
+//! * [`instructions`] - which instructions a CPU switches with
+//! * [`switch`] - what a switch has to do, decided as a plain value
+//! * [`state`] - [`Fpstate`]: area, components and XFD that always agree
+//! * [`cpu`] - [`CpuFpu`]: whose state a CPU's registers hold
+//! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
+//! * [`guest`] - [`GuestFpu`]: a vCPU's state between runs
+//! * [`guest_switch`] - `enter_guest` and `leave_guest`
+//! * [`kernel_section`] - the kernel uses the registers itself
+
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+pub mod layout;
+pub mod storage;
+#[cfg(feature = "alloc")]
+pub mod boxed;
+pub mod area;
+pub mod ownership;
+pub mod image;
+pub mod signal_frame;
+pub mod instructions;
+pub mod switch;
+pub mod state;
+pub mod cpu;
+pub mod thread;
+pub mod guest;
+pub mod guest_switch;
+pub mod kernel_section;
+
+pub use area::{AreaError, XsaveArea};
+#[cfg(feature = "alloc")]
+pub use boxed::BoxedArea;
+pub use cpu::CpuFpu;
+pub use guest::GuestFpu;
+pub use guest_switch::{EnterError, LeaveError};
+pub use image::{ImageError, ImportError, StandardImage};
+pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
+pub use kernel_section::{KernelSection, KernelUse};
+pub use layout::{Layout, LayoutError, Placed};
+pub use ownership::{CpuId, Residence, StateId, StateIds};
+pub use signal_frame::{SignalFrame, SignalFrameError};
+pub use state::{Fpstate, Refused};
+pub use storage::AreaStorage;
+pub use switch::{Restore, Restoring, Save, Switch, SwitchError};
+pub use thread::ThreadFpu;

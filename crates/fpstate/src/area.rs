@@ -1,0 +1,286 @@
+//! An XSAVE area: bytes, and the layout they obey.
+
+use core::fmt;
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
+use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format, XSAVE_HEADER_LEN, XsaveHeader};
+
+use crate::layout::Layout;
+use crate::storage::AreaStorage;
+
+/// Bytes at a multiple of 64, long enough for their layout, and a header that fits it.
+#[derive(Debug)]
+pub struct XsaveArea<'e, S> {
+    storage: S,
+    layout: Layout<'e>,
+}
+
+impl<'e, S: AreaStorage> XsaveArea<'e, S> {
+    /// Takes `storage` as an area of `layout` in the initial configuration (SDM 1, 13.6). Bytes
+    /// beyond the layout's length are left alone and not used.
+    ///
+    /// # Errors
+    /// The reason, with the storage given back.
+    pub fn new(layout: Layout<'e>, storage: S) -> Result<Self, (AreaError, S)> {
+        if let Err(error) = check(&layout, storage.bytes()) {
+            return Err((error, storage));
+        }
+        let mut area = Self { storage, layout };
+        area.bytes_mut().fill(0);
+        area.initialise();
+        Ok(area)
+    }
+
+    /// Every component to its initial configuration. XCOMP_BV of a compacted area says what the
+    /// layout says, always (invariant I17).
+    pub fn initialise(&mut self) {
+        self.set_legacy(&LegacyRegion::INITIAL);
+        self.set_xstate_bv(ComponentSet::EMPTY);
+    }
+
+    /// The layout.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout<'e> {
+        &self.layout
+    }
+
+    /// All bytes of the area.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let bytes = self.storage.bytes();
+        bytes.get(..self.layout.area_len()).unwrap_or(bytes)
+    }
+
+    /// All bytes of the area, for an instruction to write.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.layout.area_len().min(self.storage.bytes().len());
+        self.storage.bytes_mut().get_mut(..len).unwrap_or(&mut [])
+    }
+
+    /// The legacy region.
+    #[must_use]
+    pub fn legacy(&self) -> LegacyRegion {
+        self.bytes()
+            .first_chunk::<LEGACY_REGION_LEN>()
+            .map_or(LegacyRegion::INITIAL, LegacyRegion::from_bytes)
+    }
+
+    /// Writes the legacy region, and nothing in the header.
+    pub fn set_legacy(&mut self, region: &LegacyRegion) {
+        if let Some(bytes) = self.bytes_mut().first_chunk_mut::<LEGACY_REGION_LEN>() {
+            region.write_to(bytes);
+        }
+    }
+
+    /// XSTATE_BV: the components that are not in their initial configuration. An FXSAVE area has
+    /// no such field and holds x87 and SSE always.
+    #[must_use]
+    pub fn xstate_bv(&self) -> ComponentSet {
+        match self.layout.format() {
+            Format::Fxsave => ComponentSet::LEGACY,
+            Format::Standard | Format::Compacted => self
+                .bytes()
+                .get(LEGACY_REGION_LEN..)
+                .and_then(<[u8]>::first_chunk)
+                .map_or(ComponentSet::EMPTY, |header| {
+                    XsaveHeader::from_bytes(header).xstate_bv
+                }),
+        }
+    }
+
+    /// Writes the header: `xstate_bv` as given, XCOMP_BV as the layout has it, zeroes.
+    fn set_xstate_bv(&mut self, xstate_bv: ComponentSet) {
+        let header = match self.layout.format() {
+            Format::Fxsave => return,
+            Format::Standard => XsaveHeader::standard(xstate_bv),
+            Format::Compacted => XsaveHeader::compacted(xstate_bv, self.layout.components()),
+        };
+        let field = self
+            .bytes_mut()
+            .get_mut(LEGACY_REGION_LEN..)
+            .and_then(<[u8]>::first_chunk_mut::<XSAVE_HEADER_LEN>);
+        if let Some(field) = field {
+            *field = header.to_bytes();
+        }
+    }
+
+    /// The bytes of an extended component, or `None` where it is in its initial configuration or
+    /// has no room. What the area holds there is stale (init optimisation, SDM 1, 13.6), so there
+    /// is no other way to read it.
+    #[must_use]
+    pub fn extended(&self, component: Component) -> Option<&[u8]> {
+        if !self.xstate_bv().contains(component) {
+            return None;
+        }
+        self.bytes().get(self.layout.place_of(component)?.range())
+    }
+
+    /// Replaces the whole state: legacy region, and the extended components in `xstate_bv`, each
+    /// from `bytes_of`. The caller has checked that every one has room and the right length.
+    pub(crate) fn replace<'b>(
+        &mut self,
+        legacy: &LegacyRegion,
+        xstate_bv: ComponentSet,
+        bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
+    ) {
+        self.set_legacy(legacy);
+        let layout = self.layout;
+        for placed in layout
+            .extended_components()
+            .filter(|p| xstate_bv.contains(p.component()))
+        {
+            let target = self.bytes_mut().get_mut(placed.range());
+            if let (Some(target), Some(source)) = (target, bytes_of(placed.component())) {
+                for (to, from) in target.iter_mut().zip(source) {
+                    *to = *from;
+                }
+            }
+        }
+        self.set_xstate_bv(xstate_bv);
+    }
+
+    /// The storage.
+    pub(crate) fn into_storage(self) -> S {
+        self.storage
+    }
+}
+
+fn check(layout: &Layout<'_>, bytes: &[u8]) -> Result<(), AreaError> {
+    let (needed, found) = (layout.area_len(), bytes.len());
+    if found < needed {
+        return Err(AreaError::TooShort { found, needed });
+    }
+    let address = bytes.as_ptr().addr();
+    if !address.is_multiple_of(ALIGNMENT) {
+        return Err(AreaError::Misaligned { address });
+    }
+    Ok(())
+}
+
+/// XSAVE areas start at a multiple of this many bytes (SDM 1, 13.4). FXSAVE needs 16 only; one
+/// rule for both keeps an area usable when the format changes.
+const ALIGNMENT: usize = 64;
+
+const _: () = assert!(LEGACY_REGION_LEN + XSAVE_HEADER_LEN == EXTENDED_REGION_OFFSET);
+
+/// Why memory cannot be an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AreaError {
+    /// Fewer bytes than the layout needs.
+    TooShort {
+        /// Bytes lent.
+        found: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// Byte 0 is not at a multiple of 64.
+    Misaligned {
+        /// Its address.
+        address: usize,
+    },
+}
+
+impl fmt::Display for AreaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { found, needed } => {
+                write!(f, "area of {found} bytes; the layout needs {needed}")
+            }
+            Self::Misaligned { address } => {
+                write!(f, "area at {address:#x}; allowed: multiples of 64")
+            }
+        }
+    }
+}
+
+impl core::error::Error for AreaError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::cpuid::CpuidRegisters;
+    use fpstate_arch::enumeration::Enumeration;
+
+    #[repr(align(64))]
+    struct Memory([u8; 1024]);
+
+    fn avx_cpu() -> Enumeration {
+        Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidRegisters {
+                ecx: 1 << 26,
+                edx: 1 << 24,
+                ..Default::default()
+            },
+            (0xd, 0) => CpuidRegisters {
+                eax: 7,
+                ..Default::default()
+            },
+            (0xd, 1) => CpuidRegisters {
+                eax: 2,
+                ..Default::default()
+            },
+            (0xd, 2) => CpuidRegisters {
+                eax: 256,
+                ebx: 576,
+                ..Default::default()
+            },
+            _ => CpuidRegisters::default(),
+        })
+    }
+
+    #[test]
+    fn a_new_area_is_in_the_initial_configuration_whatever_the_memory_held() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0xee; 1024]);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        // SDM 1, 13.6: FCW 037FH, MXCSR 1F80H; SDM 1, 13.4.2: XCOMP_BV.
+        assert_eq!(area.bytes()[0..2], [0x7f, 0x03]);
+        assert_eq!(area.bytes()[4], 0);
+        assert_eq!(area.bytes()[24..28], [0x80, 0x1f, 0, 0]);
+        assert_eq!(area.bytes()[512..520], [0; 8]);
+        assert_eq!(area.bytes()[520..528], [7, 0, 0, 0, 0, 0, 0, 0x80]);
+        assert!(area.bytes()[528..].iter().all(|&byte| byte == 0));
+        assert_eq!(area.bytes().len(), 832);
+        assert_eq!(
+            memory.0[832], 0xee,
+            "bytes beyond the layout are not touched"
+        );
+    }
+
+    #[test]
+    fn memory_that_is_short_or_misaligned_is_given_back_with_the_figures() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::standard(&cpu, cpu.components()).unwrap();
+        let (error, storage) = XsaveArea::new(layout, &mut memory.0[..831]).unwrap_err();
+        assert_eq!(
+            error,
+            AreaError::TooShort {
+                found: 831,
+                needed: 832
+            }
+        );
+        assert_eq!(storage.len(), 831);
+        let (error, _) = XsaveArea::new(layout, &mut memory.0[16..]).unwrap_err();
+        assert!(matches!(error, AreaError::Misaligned { address } if address % 64 == 16));
+    }
+
+    #[test]
+    fn a_component_in_its_initial_configuration_has_no_bytes() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::standard(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.bytes_mut()[576..832].fill(0xaa);
+        assert_eq!(
+            area.extended(Component::Avx),
+            None,
+            "stale: XSTATE_BV[2] is 0"
+        );
+        area.set_xstate_bv(ComponentSet::only(Component::Avx));
+        assert_eq!(area.extended(Component::Avx), Some(&[0xaa; 256][..]));
+    }
+}

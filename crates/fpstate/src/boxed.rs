@@ -1,0 +1,71 @@
+//! Areas in boxed memory, for callers with an allocator.
+
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+
+use crate::layout::Layout;
+use crate::storage::AreaStorage;
+
+const ALIGNMENT: usize = 64;
+
+/// Bytes on the heap, the first at a multiple of 64.
+///
+/// Safe Rust cannot ask an allocator for an alignment of bytes, so up to 63 bytes more than the
+/// layout needs are allocated.
+#[derive(Debug)]
+pub struct BoxedArea {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl BoxedArea {
+    /// Zeroed memory for an area of `layout`.
+    ///
+    /// # Errors
+    /// The allocator's refusal; nothing is allocated then.
+    pub fn for_layout(layout: &Layout<'_>) -> Result<Self, TryReserveError> {
+        let len = layout.area_len();
+        let slack = ALIGNMENT.saturating_sub(1);
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(len.saturating_add(slack))?;
+        memory.resize(len.saturating_add(slack), 0);
+        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        Ok(Self { memory, start, len })
+    }
+}
+
+impl AreaStorage for BoxedArea {
+    fn bytes(&self) -> &[u8] {
+        let end = self.start.saturating_add(self.len);
+        self.memory.get(self.start..end).unwrap_or(&[])
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let end = self.start.saturating_add(self.len);
+        self.memory.get_mut(self.start..end).unwrap_or(&mut [])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::cpuid::CpuidRegisters;
+    use fpstate_arch::enumeration::Enumeration;
+
+    #[test]
+    fn boxed_areas_are_aligned_and_exactly_as_long_as_the_layout() {
+        let cpu = Enumeration::read(|_, _| CpuidRegisters {
+            edx: 1 << 24,
+            ..Default::default()
+        });
+        let layout = Layout::fxsave(&cpu).unwrap();
+        for _ in 0..64 {
+            let area = BoxedArea::for_layout(&layout).unwrap();
+            assert_eq!(area.bytes().as_ptr().addr() % 64, 0);
+            assert_eq!(area.bytes().len(), 512);
+            // Keeps the next one from getting the same address.
+            core::mem::forget(area);
+        }
+    }
+}

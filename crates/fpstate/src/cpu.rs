@@ -1,0 +1,246 @@
+//! `CpuFpu`: whose state the registers of one CPU hold.
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::fault::Fault;
+use fpstate_arch::processor::Processor;
+use fpstate_arch::xcr0::Xcr0;
+use fpstate_arch::xfd::Xfd;
+use fpstate_arch::xss::Xss;
+
+use crate::instructions::{SaveInstruction, SwitchInstructions};
+use crate::ownership::{CpuId, StateId};
+use crate::state::Fpstate;
+use crate::storage::AreaStorage;
+use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch, SwitchError};
+
+/// One CPU's extended state as a resource: its processor, what its registers hold, what is in its
+/// IA32_XFD.
+///
+/// A kernel keeps one per CPU and reaches it with preemption (and interrupts that use the FPU)
+/// disabled: `&mut CpuFpu` is Linux's `fpregs_lock()`. A CPU that comes online gets a new one, so
+/// nothing from before it went offline can look loaded.
+#[derive(Debug)]
+pub struct CpuFpu<P> {
+    processor: P,
+    id: CpuId,
+    registers: RegisterContent,
+    switched: ComponentSet,
+    xfd: Xfd,
+    instructions: SwitchInstructions,
+}
+
+impl<P: Processor> CpuFpu<P> {
+    /// Takes over a CPU as it is: reads XCR0, and IA32_XSS and IA32_XFD where `instructions` reach
+    /// them.
+    ///
+    /// # Errors
+    /// The processor's fault.
+    pub fn adopt(
+        mut processor: P,
+        id: CpuId,
+        instructions: SwitchInstructions,
+    ) -> Result<Self, Fault> {
+        let xcr0 = match instructions.save() {
+            SaveInstruction::Fxsave => ComponentSet::LEGACY,
+            SaveInstruction::Xsave
+            | SaveInstruction::Xsaveopt
+            | SaveInstruction::Xsavec
+            | SaveInstruction::Xsaves => processor.xgetbv()?,
+        };
+        let xss = match instructions.save() {
+            SaveInstruction::Xsaves => processor.read_xss()?,
+            SaveInstruction::Fxsave
+            | SaveInstruction::Xsave
+            | SaveInstruction::Xsaveopt
+            | SaveInstruction::Xsavec => ComponentSet::EMPTY,
+        };
+        let xfd = if instructions.has_xfd() {
+            let disabled = processor.read_xfd()?;
+            // What the register holds is by definition supported.
+            Xfd::new(disabled, disabled).unwrap_or_default()
+        } else {
+            Xfd::NOTHING
+        };
+        let switched = xcr0.union(xss).without(Component::Pkru);
+        let registers = RegisterContent::Nobody;
+        Ok(Self {
+            processor,
+            id,
+            registers,
+            switched,
+            xfd,
+            instructions,
+        })
+    }
+
+    /// Brings a CPU up in ring 0: writes IA32_XFD, XCR0 and IA32_XSS, in this order, so that no
+    /// on-demand component is ever enabled without being disabled by XFD first (invariant I49).
+    ///
+    /// # Errors
+    /// The processor's fault.
+    pub fn bring_up(
+        mut processor: P,
+        id: CpuId,
+        instructions: SwitchInstructions,
+        xcr0: Xcr0,
+        xss: Xss,
+        xfd: Xfd,
+    ) -> Result<Self, Fault> {
+        if instructions.has_xfd() {
+            processor.write_xfd(xfd)?;
+        }
+        match instructions.save() {
+            SaveInstruction::Fxsave => {}
+            SaveInstruction::Xsave | SaveInstruction::Xsaveopt | SaveInstruction::Xsavec => {
+                processor.xsetbv(xcr0)?;
+            }
+            SaveInstruction::Xsaves => {
+                processor.xsetbv(xcr0)?;
+                processor.write_xss(xss)?;
+            }
+        }
+        Self::adopt(processor, id, instructions)
+    }
+
+    /// The CPU's number.
+    #[must_use]
+    pub const fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// What it switches with.
+    #[must_use]
+    pub const fn instructions(&self) -> SwitchInstructions {
+        self.instructions
+    }
+
+    /// The components it switches: XCR0 and IA32_XSS, without PKRU.
+    #[must_use]
+    pub const fn switched_components(&self) -> ComponentSet {
+        self.switched
+    }
+
+    /// What its registers hold.
+    #[must_use]
+    pub const fn registers(&self) -> RegisterContent {
+        self.registers
+    }
+
+    /// What the switch decisions need to know.
+    #[must_use]
+    pub const fn facts(&self) -> CpuFacts {
+        CpuFacts {
+            id: self.id,
+            registers: self.registers,
+            switched: self.switched,
+            xfd: self.xfd,
+            instructions: self.instructions,
+        }
+    }
+
+    /// The processor, for what is not a switch: CPUID, XGETBV. Whoever changes registers through
+    /// it must say so with [`registers_taken`](Self::registers_taken).
+    pub const fn processor(&mut self) -> &mut P {
+        &mut self.processor
+    }
+
+    /// The processor, for the end of this object's life.
+    pub fn into_processor(self) -> P {
+        self.processor
+    }
+
+    /// Something else took the registers, and what they held is void or safe elsewhere (invariant
+    /// I5): an image was made of them instead of a save, the idle loop initialised them, firmware
+    /// ran.
+    pub const fn registers_taken(&mut self) {
+        self.registers = RegisterContent::Nobody;
+    }
+
+    /// Makes sure that the registers are nobody's if they are `state`'s: it is about to be edited
+    /// beyond recognition or to die.
+    pub(crate) fn forget(&mut self, state: StateId) {
+        if self.registers.owner() == Some(state) {
+            self.registers = RegisterContent::Nobody;
+        }
+    }
+
+    /// The kernel takes the registers, or gives them back.
+    pub(crate) const fn set_registers(&mut self, registers: RegisterContent) {
+        self.registers = registers;
+    }
+
+    /// Carries out `switch` through the processor, and notes it.
+    pub(crate) fn carry_out<S: AreaStorage>(
+        &mut self,
+        switch: Switch,
+        mut outgoing: Option<&mut Fpstate<'_, S>>,
+        incoming: Option<&mut Fpstate<'_, S>>,
+    ) -> Result<(), SwitchError> {
+        let Switch { save, xfd, restore } = switch;
+        if let (Save::Registers { instruction, rfbm }, Some(outgoing)) = (save, &mut outgoing) {
+            instruction
+                .execute(&mut self.processor, outgoing.save_target(), rfbm)
+                .map_err(SwitchError::Fault)?;
+        }
+        self.note_save(save, outgoing);
+        if let Some(xfd) = xfd {
+            self.processor.write_xfd(xfd).map_err(SwitchError::Fault)?;
+        }
+        self.note_xfd(xfd);
+        if let (Restore::Area { instruction, rfbm }, Some(incoming)) = (restore, &incoming) {
+            let restored =
+                instruction.execute(&mut self.processor, incoming.restore_source(), rfbm);
+            if let Err(fault) = restored {
+                // The registers may be half of one and half of another (invariant I38).
+                self.registers = RegisterContent::Nobody;
+                return Err(SwitchError::Fault(fault));
+            }
+        }
+        self.note_restore(restore, incoming);
+        Ok(())
+    }
+
+    /// Notes that `switch` was carried out by somebody else.
+    pub(crate) fn note<S: AreaStorage>(
+        &mut self,
+        switch: Switch,
+        outgoing: Option<&mut Fpstate<'_, S>>,
+        incoming: Option<&mut Fpstate<'_, S>>,
+    ) {
+        self.note_save(switch.save, outgoing);
+        self.note_xfd(switch.xfd);
+        self.note_restore(switch.restore, incoming);
+    }
+
+    fn note_save<S: AreaStorage>(&mut self, save: Save, state: Option<&mut Fpstate<'_, S>>) {
+        match (save, state) {
+            (Save::Registers { .. }, Some(state)) => {
+                state.saved_from(self.id);
+                self.registers = RegisterContent::CopyOf(state.id());
+            }
+            (Save::Registers { .. } | Save::AlreadyInMemory | Save::Nothing, _) => {}
+        }
+    }
+
+    const fn note_xfd(&mut self, xfd: Option<Xfd>) {
+        if let Some(xfd) = xfd {
+            self.xfd = xfd;
+        }
+    }
+
+    fn note_restore<S: AreaStorage>(
+        &mut self,
+        restore: Restore,
+        state: Option<&mut Fpstate<'_, S>>,
+    ) {
+        match (restore, state) {
+            (Restore::Area { .. } | Restore::AlreadyInRegisters, Some(state)) => {
+                state.in_use_on(self.id);
+                self.registers = RegisterContent::OnlyCopyOf(state.id());
+            }
+            // The hardware puts a sealed state there by itself.
+            (Restore::Nothing, Some(_)) => self.registers = RegisterContent::Nobody,
+            (Restore::Deferred, _) | (_, None) => {}
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `enter_guest` and `leave_guest`: thread's and guest's state change places.
+//!
+//! What moves is the [`Fpstate`] value - a pointer to the area and the few words that belong to it.
+//! No byte of an area is copied. Registers are saved only if they hold the only copy, and the
+//! incoming state is restored at once or at the last moment before it is used.
+
+use core::fmt;
+use core::mem;
+
+use fpstate_arch::processor::Processor;
+
+use crate::cpu::CpuFpu;
+use crate::guest::GuestFpu;
+use crate::ownership::StateId;
+use crate::state::Fpstate;
+use crate::storage::AreaStorage;
+use crate::switch::{Restoring, Switch, SwitchError, decide_exchange};
+use crate::thread::{ThreadFpu, require_current};
+
+impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
+    /// Entering `vcpu_run`: the guest's state becomes the thread's active one and the thread's own
+    /// is parked. Returns what was done.
+    ///
+    /// # Errors
+    /// [`EnterError`]; thread and guest are as they were, except that a restore that faulted has
+    /// left the registers to nobody and the thread's state in memory.
+    pub fn enter_guest(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<Switch, EnterError> {
+        let switch = self.decide_enter_guest(guest, cpu, restoring)?;
+        let incoming = guest.fpstate.as_mut();
+        cpu.carry_out(switch, Some(&mut self.active), incoming)
+            .map_err(EnterError::Switch)?;
+        self.take_in(guest);
+        Ok(switch)
+    }
+
+    /// What [`enter_guest`](Self::enter_guest) would do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_enter_guest(
+        &self,
+        guest: &GuestFpu<'e, S>,
+        cpu: &CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<Switch, EnterError> {
+        if let Some(running) = self.running_guest() {
+            return Err(EnterError::AlreadyInGuest { running });
+        }
+        let Some(incoming) = &guest.fpstate else {
+            return Err(EnterError::GuestInUse { guest: guest.id() });
+        };
+        decide_exchange(
+            self.active.facts(),
+            incoming.facts(),
+            cpu.facts(),
+            restoring,
+        )
+        .map_err(EnterError::Switch)
+    }
+
+    /// Notes that somebody else carried out `switch`, which
+    /// [`decide_enter_guest`](Self::decide_enter_guest) decided with the same `restoring`, and lets
+    /// the states change places.
+    ///
+    /// # Errors
+    /// As [`enter_guest`](Self::enter_guest), and [`SwitchError::Stale`] if that is not what the
+    /// states call for now.
+    pub fn commit_enter_guest(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+        restoring: Restoring,
+        switch: Switch,
+    ) -> Result<(), EnterError> {
+        require_current(switch, self.decide_enter_guest(guest, cpu, restoring)?)
+            .map_err(EnterError::Switch)?;
+        cpu.note(switch, Some(&mut self.active), guest.fpstate.as_mut());
+        self.take_in(guest);
+        Ok(())
+    }
+
+    fn take_in(&mut self, guest: &mut GuestFpu<'e, S>) {
+        if let Some(incoming) = guest.fpstate.take() {
+            self.parked = Some(mem::replace(&mut self.active, incoming));
+        }
+    }
+
+    /// Leaving `vcpu_run`: the guest's state moves back into `guest` and the thread's own is active
+    /// again. Returns what was done.
+    ///
+    /// # Errors
+    /// [`LeaveError`]; the thread is still in the guest then.
+    pub fn leave_guest(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<Switch, LeaveError> {
+        let switch = self.decide_leave_guest(guest, cpu, restoring)?;
+        cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
+            .map_err(LeaveError::Switch)?;
+        self.give_back(guest);
+        Ok(switch)
+    }
+
+    /// What [`leave_guest`](Self::leave_guest) would do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_leave_guest(
+        &self,
+        guest: &GuestFpu<'e, S>,
+        cpu: &CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<Switch, LeaveError> {
+        let own: &Fpstate<'e, S> = self.parked.as_ref().ok_or(LeaveError::NotInGuest)?;
+        let (running, asked) = (self.active.id(), guest.id());
+        if running != asked {
+            return Err(LeaveError::OtherGuest { running, asked });
+        }
+        decide_exchange(self.active.facts(), own.facts(), cpu.facts(), restoring)
+            .map_err(LeaveError::Switch)
+    }
+
+    /// Notes that somebody else carried out `switch`, which
+    /// [`decide_leave_guest`](Self::decide_leave_guest) decided with the same `restoring`, and lets
+    /// the states change places.
+    ///
+    /// # Errors
+    /// As [`leave_guest`](Self::leave_guest), and [`SwitchError::Stale`] if that is not what the
+    /// states call for now.
+    pub fn commit_leave_guest(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+        restoring: Restoring,
+        switch: Switch,
+    ) -> Result<(), LeaveError> {
+        require_current(switch, self.decide_leave_guest(guest, cpu, restoring)?)
+            .map_err(LeaveError::Switch)?;
+        cpu.note(switch, Some(&mut self.active), self.parked.as_mut());
+        self.give_back(guest);
+        Ok(())
+    }
+
+    fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
+        if let Some(own) = self.parked.take() {
+            guest.fpstate = Some(mem::replace(&mut self.active, own));
+        }
+    }
+}
+
+/// Why a guest cannot be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EnterError {
+    /// The thread is running a guest already.
+    AlreadyInGuest {
+        /// That guest's state.
+        running: StateId,
+    },
+    /// Another thread runs the vCPU.
+    GuestInUse {
+        /// The guest's state.
+        guest: StateId,
+    },
+    /// The switch itself.
+    Switch(SwitchError),
+}
+
+impl fmt::Display for EnterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyInGuest { running } => {
+                write!(f, "the thread is running the guest of {running} already")
+            }
+            Self::GuestInUse { guest } => write!(f, "another thread runs the guest of {guest}"),
+            Self::Switch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for EnterError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Switch(error) => Some(error),
+            Self::AlreadyInGuest { .. } | Self::GuestInUse { .. } => None,
+        }
+    }
+}
+
+/// Why a guest cannot be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// The thread is not running a guest.
+    NotInGuest,
+    /// The thread is running another guest.
+    OtherGuest {
+        /// The state of the guest it runs.
+        running: StateId,
+        /// The state of the guest given.
+        asked: StateId,
+    },
+    /// The switch itself.
+    Switch(SwitchError),
+}
+
+impl fmt::Display for LeaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInGuest => f.write_str("the thread is not running a guest"),
+            Self::OtherGuest { running, asked } => {
+                write!(
+                    f,
+                    "the thread is running the guest of {running}, not that of {asked}"
+                )
+            }
+            Self::Switch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for LeaveError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Switch(error) => Some(error),
+            Self::NotInGuest | Self::OtherGuest { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A standard-format image that comes from elsewhere: a signal frame, a debugger, a VMM.
+
+use core::fmt;
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::legacy_region::{
+    AbridgedTagWord, INITIAL_FCW, LEGACY_REGION_LEN, LegacyRegion, Mxcsr,
+};
+use fpstate_arch::xsave_header::{Format, XsaveHeader};
+
+use crate::area::XsaveArea;
+use crate::layout::Layout;
+use crate::storage::AreaStorage;
+
+/// A standard-format XSAVE image that XRSTOR would accept, still in the bytes it came in.
+///
+/// Holding one is the proof that its header and MXCSR were checked; whether it fits a state is
+/// checked when it is imported.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardImage<'b> {
+    bytes: &'b [u8],
+    layout: Layout<'b>,
+    legacy: LegacyRegion,
+    xstate_bv: ComponentSet,
+}
+
+impl<'b> StandardImage<'b> {
+    /// Checks `bytes` as an image of `layout` by the rules of XRSTOR (SDM 1, 13.8.1), for a CPU
+    /// whose MXCSR has the bits of `mxcsr_mask`.
+    ///
+    /// # Errors
+    /// The first rule broken, with what was found and what is allowed.
+    pub fn parse(bytes: &'b [u8], layout: Layout<'b>, mxcsr_mask: u32) -> Result<Self, ImageError> {
+        let (found, needed) = (bytes.len(), layout.area_len());
+        if layout.format() != Format::Standard {
+            return Err(ImageError::NotStandard {
+                format: layout.format(),
+            });
+        }
+        let Some((legacy, rest)) = bytes.split_first_chunk::<LEGACY_REGION_LEN>() else {
+            return Err(ImageError::TooShort { found, needed });
+        };
+        let (Some(header), true) = (rest.first_chunk(), found >= needed) else {
+            return Err(ImageError::TooShort { found, needed });
+        };
+        let header = XsaveHeader::from_bytes(header);
+        let legacy = LegacyRegion::from_bytes(legacy);
+        check_header(&header, layout.components())?;
+        if !legacy.mxcsr.is_valid_under(mxcsr_mask) {
+            return Err(ImageError::Mxcsr {
+                found: legacy.mxcsr.bits(),
+                mask: mxcsr_mask,
+            });
+        }
+        Ok(Self {
+            bytes,
+            layout,
+            legacy,
+            xstate_bv: header.xstate_bv,
+        })
+    }
+
+    /// The components that are not in their initial configuration.
+    #[must_use]
+    pub const fn xstate_bv(&self) -> ComponentSet {
+        self.xstate_bv
+    }
+
+    /// The bytes of an extended component that is not in its initial configuration.
+    #[must_use]
+    pub fn extended(&self, component: Component) -> Option<&'b [u8]> {
+        if !self.xstate_bv.contains(component) {
+            return None;
+        }
+        self.bytes.get(self.layout.place_of(component)?.range())
+    }
+
+    /// The legacy region as XRSTOR would load it: initial where XSTATE_BV says so, MXCSR from the
+    /// image in either case (SDM 1, 13.8.1).
+    #[must_use]
+    pub fn legacy(&self) -> LegacyRegion {
+        let mut legacy = self.legacy;
+        if !self.xstate_bv.contains(Component::X87) {
+            legacy.fcw = INITIAL_FCW;
+            legacy.fsw = 0;
+            legacy.ftw = AbridgedTagWord::ALL_EMPTY;
+            (legacy.fop, legacy.fip, legacy.fdp) = (0, 0, 0);
+            legacy.st = LegacyRegion::INITIAL.st;
+        }
+        if !self.xstate_bv.contains(Component::Sse) {
+            legacy.xmm = LegacyRegion::INITIAL.xmm;
+        }
+        legacy.reserved_5 = 0;
+        legacy.tail = LegacyRegion::INITIAL.tail;
+        legacy
+    }
+}
+
+fn check_header(header: &XsaveHeader, allowed: ComponentSet) -> Result<(), ImageError> {
+    if header.xcomp_bv != 0 {
+        return Err(ImageError::XcompBv {
+            found: header.xcomp_bv,
+        });
+    }
+    if let Some((offset, &value)) = (528..).zip(&header.reserved).find(|(_, byte)| **byte != 0) {
+        return Err(ImageError::ReservedHeaderByte { offset, value });
+    }
+    if !allowed.contains_all(header.xstate_bv) {
+        return Err(ImageError::ComponentsNotAllowed {
+            found: header.xstate_bv,
+            allowed,
+        });
+    }
+    Ok(())
+}
+
+impl<S: AreaStorage> XsaveArea<'_, S> {
+    /// Replaces the state in this area by `image`, except for the components `kept_elsewhere` (PKRU,
+    /// which is switched on its own), which are neither read nor written. Components the image does
+    /// not have become initial.
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import(
+        &mut self,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), ImportError> {
+        let wanted = image.xstate_bv().difference(kept_elsewhere);
+        let room = self.layout().components();
+        if !room.contains_all(wanted) {
+            return Err(ImportError::NoRoom {
+                found: wanted,
+                room,
+            });
+        }
+        for placed in self.layout().extended_components() {
+            let (component, needed) = (placed.component(), placed.range().len());
+            match image.extended(component).map(<[u8]>::len) {
+                Some(found) if found != needed && wanted.contains(component) => {
+                    return Err(ImportError::Length {
+                        component,
+                        found,
+                        needed,
+                    });
+                }
+                Some(_) | None => {}
+            }
+        }
+        let legacy = image.legacy();
+        self.replace(&legacy, self.xstate_bv_for(wanted, legacy.mxcsr), |c| {
+            image.extended(c)
+        });
+        Ok(())
+    }
+
+    /// XRSTOR takes MXCSR from a standard-format image whatever XSTATE_BV\[1\] is, but from a
+    /// compacted one only where it is 1 (SDM 1, 13.8.2). So an MXCSR of its own makes SSE part of a
+    /// compacted image, as XSAVEC does (SDM 1, 13.10).
+    fn xstate_bv_for(&self, wanted: ComponentSet, mxcsr: Mxcsr) -> ComponentSet {
+        match self.layout().format() {
+            Format::Compacted if mxcsr != Mxcsr::INITIAL => wanted.with(Component::Sse),
+            Format::Compacted | Format::Standard | Format::Fxsave => wanted,
+        }
+    }
+}
+
+/// Why bytes are not a standard-format image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The layout to read it by has another format.
+    NotStandard {
+        /// The layout's format.
+        format: Format,
+    },
+    /// Fewer bytes than the layout has.
+    TooShort {
+        /// Bytes there are.
+        found: usize,
+        /// Bytes the layout needs.
+        needed: usize,
+    },
+    /// XCOMP_BV (bytes 527:520) must be 0 in the standard format.
+    XcompBv {
+        /// Its value.
+        found: u64,
+    },
+    /// Bytes 575:528 must be 0.
+    ReservedHeaderByte {
+        /// Offset from byte 0 of the image.
+        offset: usize,
+        /// Its value.
+        value: u8,
+    },
+    /// XSTATE_BV has components that the layout does not.
+    ComponentsNotAllowed {
+        /// XSTATE_BV.
+        found: ComponentSet,
+        /// The layout's components.
+        allowed: ComponentSet,
+    },
+    /// MXCSR (bytes 27:24) has a bit the CPU lacks.
+    Mxcsr {
+        /// Its value.
+        found: u32,
+        /// The bits allowed.
+        mask: u32,
+    },
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStandard { format } => {
+                write!(f, "a layout of {format} format; allowed: standard")
+            }
+            Self::TooShort { found, needed } => {
+                write!(f, "image of {found} bytes; the layout needs {needed}")
+            }
+            Self::XcompBv { found } => {
+                write!(
+                    f,
+                    "XCOMP_BV at byte 520 is {found:#x}; allowed: 0 in the standard format"
+                )
+            }
+            Self::ReservedHeaderByte { offset, value } => {
+                write!(f, "reserved header byte {offset} is {value:#x}; allowed: 0")
+            }
+            Self::ComponentsNotAllowed { found, allowed } => {
+                let refused = found.difference(*allowed);
+                write!(f, "XSTATE_BV at byte 512 has {refused}; allowed: {allowed}")
+            }
+            Self::Mxcsr { found, mask } => {
+                write!(f, "MXCSR at byte 24 is {found:#x}; allowed bits: {mask:#x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}
+
+/// Why an image cannot become this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The image has live components for which the state has no room.
+    NoRoom {
+        /// The image's live components.
+        found: ComponentSet,
+        /// The state's components.
+        room: ComponentSet,
+    },
+    /// A component's length differs between the image's CPU and this one.
+    Length {
+        /// The component.
+        component: Component,
+        /// Bytes in the image.
+        found: usize,
+        /// Bytes in the state.
+        needed: usize,
+    },
+    /// The registers of a CPU hold the only copy of the state; it cannot be replaced in memory.
+    InRegisters {
+        /// The CPU.
+        cpu: crate::ownership::CpuId,
+    },
+    /// The hardware keeps the state (SEV-ES, TDX).
+    Sealed,
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { found, room } => {
+                write!(
+                    f,
+                    "the image has {}; the state has room for {room}",
+                    found.difference(*room)
+                )
+            }
+            Self::Length {
+                component,
+                found,
+                needed,
+            } => {
+                write!(
+                    f,
+                    "{component} has {found} bytes in the image and {needed} here"
+                )
+            }
+            Self::InRegisters { cpu } => write!(f, "the state is in the registers of {cpu}"),
+            Self::Sealed => f.write_str("the state is sealed by the hardware"),
+        }
+    }
+}
+
+impl core::error::Error for ImportError {}

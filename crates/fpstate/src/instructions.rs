@@ -1,0 +1,244 @@
+//! Which instructions a CPU switches with, chosen from CPUID at run time.
+
+use fpstate_arch::component::ComponentSet;
+use fpstate_arch::enumeration::{Enumeration, Instruction};
+use fpstate_arch::fault::Fault;
+use fpstate_arch::processor::Processor;
+use fpstate_arch::xsave_header::Format;
+
+use crate::layout::{Layout, LayoutError};
+
+/// How registers are saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SaveInstruction {
+    /// FXSAVE64: x87 and SSE only.
+    Fxsave,
+    /// XSAVE64: standard format.
+    Xsave,
+    /// XSAVEOPT64: standard format, init and modified optimisation.
+    Xsaveopt,
+    /// XSAVEC64: compacted format, init optimisation.
+    Xsavec,
+    /// XSAVES64: compacted format, supervisor components, both optimisations; ring 0 only.
+    Xsaves,
+}
+
+impl core::fmt::Display for SaveInstruction {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Fxsave => "FXSAVE",
+            Self::Xsave => "XSAVE",
+            Self::Xsaveopt => "XSAVEOPT",
+            Self::Xsavec => "XSAVEC",
+            Self::Xsaves => "XSAVES",
+        })
+    }
+}
+
+impl SaveInstruction {
+    /// The format it writes.
+    #[must_use]
+    pub const fn format(self) -> Format {
+        match self {
+            Self::Fxsave => Format::Fxsave,
+            Self::Xsave | Self::Xsaveopt => Format::Standard,
+            Self::Xsavec | Self::Xsaves => Format::Compacted,
+        }
+    }
+
+    /// Executes it.
+    ///
+    /// # Errors
+    /// The instruction's fault.
+    pub fn execute(
+        self,
+        processor: &mut impl Processor,
+        area: &mut [u8],
+        rfbm: ComponentSet,
+    ) -> Result<(), Fault> {
+        match self {
+            Self::Fxsave => processor.fxsave(area),
+            Self::Xsave => processor.xsave(area, rfbm),
+            Self::Xsaveopt => processor.xsaveopt(area, rfbm),
+            Self::Xsavec => processor.xsavec(area, rfbm),
+            Self::Xsaves => processor.xsaves(area, rfbm),
+        }
+    }
+}
+
+/// How registers are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RestoreInstruction {
+    /// FXRSTOR64.
+    Fxrstor,
+    /// XRSTOR64: standard format, and compacted on CPUs with XSAVEC.
+    Xrstor,
+    /// XRSTORS64: compacted format, supervisor components; ring 0 only.
+    Xrstors,
+}
+
+impl core::fmt::Display for RestoreInstruction {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Fxrstor => "FXRSTOR",
+            Self::Xrstor => "XRSTOR",
+            Self::Xrstors => "XRSTORS",
+        })
+    }
+}
+
+impl RestoreInstruction {
+    /// Executes it.
+    ///
+    /// # Errors
+    /// The instruction's fault.
+    pub fn execute(
+        self,
+        processor: &mut impl Processor,
+        area: &[u8],
+        rfbm: ComponentSet,
+    ) -> Result<(), Fault> {
+        match self {
+            Self::Fxrstor => processor.fxrstor(area),
+            Self::Xrstor => processor.xrstor(area, rfbm),
+            Self::Xrstors => processor.xrstors(area, rfbm),
+        }
+    }
+}
+
+/// The pair of instructions a CPU switches with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SwitchInstructions {
+    save: SaveInstruction,
+    xfd: bool,
+}
+
+impl SwitchInstructions {
+    /// The best pair in ring 0: XSAVES, else what [`for_user_mode`](Self::for_user_mode) takes.
+    #[must_use]
+    pub const fn for_ring0(enumeration: &Enumeration) -> Self {
+        let xfd = enumeration.has(Instruction::Xfd);
+        if enumeration.has(Instruction::Xsaves) {
+            return Self {
+                save: SaveInstruction::Xsaves,
+                xfd,
+            };
+        }
+        Self {
+            save: Self::for_user_mode(enumeration).save,
+            xfd,
+        }
+    }
+
+    /// The best pair at CPL 3: XSAVEC, XSAVEOPT, XSAVE, FXSAVE. IA32_XFD cannot be reached there.
+    #[must_use]
+    pub const fn for_user_mode(enumeration: &Enumeration) -> Self {
+        let save = if enumeration.has(Instruction::Xsavec) {
+            SaveInstruction::Xsavec
+        } else if enumeration.has(Instruction::Xsaveopt) && enumeration.has(Instruction::Xsave) {
+            SaveInstruction::Xsaveopt
+        } else if enumeration.has(Instruction::Xsave) {
+            SaveInstruction::Xsave
+        } else {
+            SaveInstruction::Fxsave
+        };
+        Self { save, xfd: false }
+    }
+
+    /// The instruction that saves.
+    #[must_use]
+    pub const fn save(self) -> SaveInstruction {
+        self.save
+    }
+
+    /// The instruction that restores what [`save`](Self::save) wrote.
+    #[must_use]
+    pub const fn restore(self) -> RestoreInstruction {
+        match self.save {
+            SaveInstruction::Fxsave => RestoreInstruction::Fxrstor,
+            SaveInstruction::Xsave | SaveInstruction::Xsaveopt | SaveInstruction::Xsavec => {
+                RestoreInstruction::Xrstor
+            }
+            SaveInstruction::Xsaves => RestoreInstruction::Xrstors,
+        }
+    }
+
+    /// Whether IA32_XFD is there and in reach.
+    #[must_use]
+    pub const fn has_xfd(self) -> bool {
+        self.xfd
+    }
+}
+
+impl<'e> Layout<'e> {
+    /// The layout of the areas that `instructions` write, with room for `components`.
+    ///
+    /// # Errors
+    /// As the constructor for the format; FXSAVE has room for x87 and SSE only.
+    pub fn for_instructions(
+        enumeration: &'e Enumeration,
+        instructions: SwitchInstructions,
+        components: ComponentSet,
+    ) -> Result<Self, LayoutError> {
+        match instructions.save().format() {
+            Format::Standard => Self::standard(enumeration, components),
+            Format::Compacted => Self::compacted(enumeration, components),
+            Format::Fxsave => {
+                let missing = components.difference(ComponentSet::LEGACY);
+                if missing.is_empty() {
+                    Self::fxsave(enumeration)
+                } else {
+                    Err(LayoutError::NotEnumerated { missing })
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::cpuid::CpuidRegisters;
+
+    fn cpu(xsave: u32, sub_leaf_1: u32) -> Enumeration {
+        Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidRegisters {
+                ecx: xsave << 26,
+                edx: 1 << 24,
+                ..Default::default()
+            },
+            (0xd, 0) => CpuidRegisters {
+                eax: 3,
+                ..Default::default()
+            },
+            (0xd, 1) => CpuidRegisters {
+                eax: sub_leaf_1,
+                ..Default::default()
+            },
+            _ => CpuidRegisters::default(),
+        })
+    }
+
+    #[test]
+    fn the_newest_instruction_the_cpu_and_the_ring_have_is_chosen() {
+        use SaveInstruction::{Fxsave, Xsave, Xsavec, Xsaveopt, Xsaves};
+        for (xsave, sub_leaf_1, ring0, user) in [
+            (0, 0x0, Fxsave, Fxsave),
+            (1, 0x0, Xsave, Xsave),
+            (1, 0x1, Xsaveopt, Xsaveopt),
+            (1, 0x7, Xsavec, Xsavec),
+            (1, 0xf, Xsaves, Xsavec),
+        ] {
+            let cpu = cpu(xsave, sub_leaf_1);
+            assert_eq!(SwitchInstructions::for_ring0(&cpu).save(), ring0);
+            assert_eq!(SwitchInstructions::for_user_mode(&cpu).save(), user);
+        }
+    }
+
+    #[test]
+    fn xfd_is_out_of_reach_in_user_mode() {
+        let cpu = cpu(1, 0x1f);
+        assert!(SwitchInstructions::for_ring0(&cpu).has_xfd());
+        assert!(!SwitchInstructions::for_user_mode(&cpu).has_xfd());
+    }
+}

@@ -1,0 +1,466 @@
+//! Where each state component lies in an area (SDM 1, 13.4.3): the only offset arithmetic.
+
+use core::fmt;
+use core::ops::Range;
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::enumeration::{ComponentEntry, Enumeration, Instruction};
+use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
+use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format};
+
+/// The places of a set of components in an area of one format, on one CPU.
+///
+/// It is small and `Copy`; the figures stay in the [`Enumeration`]. It holds no size that could
+/// disagree with another: [`area_len`](Self::area_len) is computed once, from the walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'e> {
+    enumeration: &'e Enumeration,
+    components: ComponentSet,
+    area_len: usize,
+    format: Format,
+}
+
+/// One component's place in an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    component: Component,
+    offset: usize,
+    end: usize,
+}
+
+impl Placed {
+    /// The component.
+    #[must_use]
+    pub const fn component(&self) -> Component {
+        self.component
+    }
+
+    /// Offset from byte 0 of the area, in bytes.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Its bytes in the area.
+    #[must_use]
+    pub const fn range(&self) -> Range<usize> {
+        self.offset..self.end
+    }
+}
+
+impl<'e> Layout<'e> {
+    /// 512 bytes for FXSAVE: x87 and SSE.
+    ///
+    /// # Errors
+    /// [`LayoutError::FormatNotAvailable`] on a CPU without FXSAVE.
+    pub fn fxsave(enumeration: &'e Enumeration) -> Result<Self, LayoutError> {
+        let (format, components) = (Format::Fxsave, ComponentSet::LEGACY);
+        require(enumeration, format)?;
+        Ok(Self {
+            enumeration,
+            components,
+            area_len: LEGACY_REGION_LEN,
+            format,
+        })
+    }
+
+    /// The standard format with room for `components`: each at the offset CPUID gives it.
+    ///
+    /// # Errors
+    /// Any [`LayoutError`]; CPUID may contradict itself.
+    pub fn standard(
+        enumeration: &'e Enumeration,
+        components: ComponentSet,
+    ) -> Result<Self, LayoutError> {
+        let supervisor = components.intersection(enumeration.supervisor_components());
+        if !supervisor.is_empty() {
+            return Err(LayoutError::SupervisorInStandardFormat { found: supervisor });
+        }
+        Self::checked(enumeration, components, Format::Standard)
+    }
+
+    /// The compacted format with room for `components`: one after the other in the order of their
+    /// numbers, aligned where CPUID asks for it. XCOMP_BV is `components` and bit 63.
+    ///
+    /// # Errors
+    /// Any [`LayoutError`]; CPUID may contradict itself.
+    pub fn compacted(
+        enumeration: &'e Enumeration,
+        components: ComponentSet,
+    ) -> Result<Self, LayoutError> {
+        Self::checked(enumeration, components, Format::Compacted)
+    }
+
+    fn checked(
+        enumeration: &'e Enumeration,
+        components: ComponentSet,
+        format: Format,
+    ) -> Result<Self, LayoutError> {
+        require(enumeration, format)?;
+        let missing = components.difference(enumeration.components());
+        if !missing.is_empty() {
+            return Err(LayoutError::NotEnumerated { missing });
+        }
+        let mut layout = Self {
+            enumeration,
+            components,
+            area_len: EXTENDED_REGION_OFFSET,
+            format,
+        };
+        for component in components.difference(ComponentSet::LEGACY).iter() {
+            let placed = layout
+                .place_of(component)
+                .ok_or(LayoutError::WithoutLength { component })?;
+            if placed.offset < EXTENDED_REGION_OFFSET {
+                return Err(LayoutError::InsideHeader {
+                    component,
+                    offset: placed.offset,
+                });
+            }
+            // By the largest end, not by the highest bit: APX (19) lies below PKRU (9).
+            layout.area_len = layout.area_len.max(placed.end);
+        }
+        layout.refuse_overlaps()?;
+        Ok(layout)
+    }
+
+    fn refuse_overlaps(&self) -> Result<(), LayoutError> {
+        for first in self.extended_components() {
+            let overlaps = |second: &Placed| {
+                second.component > first.component
+                    && second.offset < first.end
+                    && first.offset < second.end
+            };
+            if let Some(second) = self.extended_components().find(overlaps) {
+                let (first, second) = (first.component, second.component);
+                return Err(LayoutError::Overlap { first, second });
+            }
+        }
+        Ok(())
+    }
+
+    /// The components that have room, x87 and SSE among them.
+    #[must_use]
+    pub const fn components(&self) -> ComponentSet {
+        self.components
+    }
+
+    /// The format.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Length of an area in bytes, from byte 0 to the end of the component that ends last.
+    #[must_use]
+    pub const fn area_len(&self) -> usize {
+        self.area_len
+    }
+
+    /// The CPU figures this layout was made from.
+    #[must_use]
+    pub const fn enumeration(&self) -> &'e Enumeration {
+        self.enumeration
+    }
+
+    /// The place of an extended component; `None` for x87 and SSE, whose places are fixed
+    /// ([`fpstate_arch::LegacyRegion`]), and for components without room.
+    #[must_use]
+    pub fn place_of(&self, component: Component) -> Option<Placed> {
+        self.extended_components()
+            .find(|placed| placed.component == component)
+    }
+
+    /// The walk: every extended component with its place, in the order of their numbers.
+    pub fn extended_components(&self) -> impl Iterator<Item = Placed> {
+        let Self {
+            enumeration,
+            components,
+            format,
+            ..
+        } = *self;
+        let mut compacted_end = EXTENDED_REGION_OFFSET;
+        components
+            .difference(ComponentSet::LEGACY)
+            .iter()
+            .filter_map(move |component| {
+                let entry = enumeration.entry(component)?;
+                let offset = match format {
+                    Format::Fxsave => return None,
+                    Format::Standard => usize::try_from(entry.standard_offset).ok()?,
+                    Format::Compacted => compacted_offset(compacted_end, entry)?,
+                };
+                let end = offset.checked_add(usize::try_from(entry.len).ok()?)?;
+                compacted_end = end;
+                Some(Placed {
+                    component,
+                    offset,
+                    end,
+                })
+            })
+    }
+}
+
+/// Where a component starts when the one before it ends at `end`.
+fn compacted_offset(end: usize, entry: ComponentEntry) -> Option<usize> {
+    if entry.is_aligned_64() {
+        end.checked_next_multiple_of(64)
+    } else {
+        Some(end)
+    }
+}
+
+fn require(enumeration: &Enumeration, format: Format) -> Result<(), LayoutError> {
+    let needed = match format {
+        Format::Fxsave => Instruction::Fxsave,
+        Format::Standard => Instruction::Xsave,
+        Format::Compacted if enumeration.has(Instruction::Xsaves) => Instruction::Xsaves,
+        Format::Compacted => Instruction::Xsavec,
+    };
+    if enumeration.has(needed) {
+        Ok(())
+    } else {
+        Err(LayoutError::FormatNotAvailable { format, needed })
+    }
+}
+
+/// Why a set of components has no layout on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// No instruction of the CPU writes areas of this format.
+    FormatNotAvailable {
+        /// The format asked for.
+        format: Format,
+        /// The instruction the CPU would need.
+        needed: Instruction,
+    },
+    /// The CPU does not have these components.
+    NotEnumerated {
+        /// The components it lacks.
+        missing: ComponentSet,
+    },
+    /// CPUID lists the component and gives it no length.
+    WithoutLength {
+        /// The component.
+        component: Component,
+    },
+    /// The standard format has no place for supervisor components.
+    SupervisorInStandardFormat {
+        /// The supervisor components asked for.
+        found: ComponentSet,
+    },
+    /// CPUID puts the component into the legacy region or the header.
+    InsideHeader {
+        /// The component.
+        component: Component,
+        /// Its offset, which is below 576.
+        offset: usize,
+    },
+    /// CPUID gives two components the same bytes, as APX and MPX would.
+    Overlap {
+        /// The component with the lower number.
+        first: Component,
+        /// The other one.
+        second: Component,
+    },
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FormatNotAvailable { format, needed } => {
+                write!(f, "no {format} format on this CPU: it lacks {needed}")
+            }
+            Self::NotEnumerated { missing } => write!(f, "this CPU lacks {missing}"),
+            Self::WithoutLength { component } => {
+                write!(f, "CPUID lists {component} with a length of 0 bytes")
+            }
+            Self::SupervisorInStandardFormat { found } => {
+                write!(
+                    f,
+                    "the standard format has no place for supervisor state: {found}"
+                )
+            }
+            Self::InsideHeader { component, offset } => {
+                write!(
+                    f,
+                    "CPUID puts {component} at offset {offset}; allowed: 576 and above"
+                )
+            }
+            Self::Overlap { first, second } => {
+                write!(f, "CPUID gives {first} and {second} the same bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use fpstate_arch::cpuid::CpuidRegisters;
+    use std::vec::Vec;
+
+    /// A CPU with these (number, length, standard offset, flags), XSAVEC and XSAVES.
+    fn cpu(figures: &[(u8, u32, u32, u32)]) -> Enumeration {
+        let figures: Vec<_> = figures.to_vec();
+        let bits = |supervisor: u32| {
+            figures
+                .iter()
+                .filter(|f| f.3 & 1 == supervisor)
+                .fold(0, |bits, f| bits | 1 << f.0)
+        };
+        let (user, supervisor): (u32, u32) = (bits(0) | 3, bits(1));
+        Enumeration::read(move |leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidRegisters {
+                ecx: 1 << 26,
+                edx: 1 << 24,
+                ..Default::default()
+            },
+            (0xd, 0) => CpuidRegisters {
+                eax: user,
+                ..Default::default()
+            },
+            (0xd, 1) => CpuidRegisters {
+                eax: 0xf,
+                ecx: supervisor,
+                ..Default::default()
+            },
+            (0xd, n) => figures.iter().find(|f| u32::from(f.0) == n).map_or_else(
+                CpuidRegisters::default,
+                |f| CpuidRegisters {
+                    eax: f.1,
+                    ebx: f.2,
+                    ecx: f.3,
+                    edx: 0,
+                },
+            ),
+            _ => CpuidRegisters::default(),
+        })
+    }
+
+    fn offsets(layout: &Layout<'_>) -> Vec<(u8, usize)> {
+        layout
+            .extended_components()
+            .map(|p| (p.component().number(), p.offset()))
+            .collect()
+    }
+
+    /// Sapphire Rapids: tile data is aligned to 64 in the compacted format.
+    const SAPPHIRE_RAPIDS: [(u8, u32, u32, u32); 9] = [
+        (2, 0x100, 0x240, 0),
+        (5, 0x40, 0x440, 0),
+        (6, 0x200, 0x480, 0),
+        (7, 0x400, 0x680, 0),
+        (9, 8, 0xa80, 0),
+        (11, 16, 0, 1),
+        (12, 24, 0, 1),
+        (17, 0x40, 0xac0, 2),
+        (18, 0x2000, 0xb00, 6),
+    ];
+
+    #[test]
+    fn the_compacted_format_aligns_only_what_cpuid_says() {
+        let cpu = cpu(&SAPPHIRE_RAPIDS);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        // 576 + 256 = 832, + 64 = 896, + 512 = 1408, + 1024 = 2432, + 8 = 2440, + 16 = 2456,
+        // + 24 = 2480, up to 2496, + 64 = 2560, + 8192 = 10752.
+        let expected = [
+            (2, 576),
+            (5, 832),
+            (6, 896),
+            (7, 1408),
+            (9, 2432),
+            (11, 2440),
+            (12, 2456),
+            (17, 2496),
+            (18, 2560),
+        ];
+        assert_eq!(offsets(&layout), expected);
+        assert_eq!(layout.area_len(), 10752);
+    }
+
+    #[test]
+    fn a_compacted_area_has_no_holes_for_components_left_out() {
+        let cpu = cpu(&SAPPHIRE_RAPIDS);
+        let layout = Layout::compacted(&cpu, ComponentSet::from_bits(0x203)).unwrap();
+        assert_eq!(offsets(&layout), [(9, 576)]);
+        assert_eq!(layout.area_len(), 584);
+    }
+
+    #[test]
+    fn the_standard_format_takes_the_offsets_of_this_vendor() {
+        let intel = cpu(&SAPPHIRE_RAPIDS);
+        let layout = Layout::standard(&intel, ComponentSet::from_bits(0x2e7)).unwrap();
+        assert_eq!(
+            offsets(&layout),
+            [(2, 576), (5, 1088), (6, 1152), (7, 1664), (9, 2688)]
+        );
+        let amd = cpu(&[(2, 0x100, 0x240, 0), (9, 8, 0x980, 0)]);
+        assert_eq!(
+            Layout::standard(&amd, amd.components()).unwrap().area_len(),
+            0x988
+        );
+    }
+
+    #[test]
+    fn the_area_ends_with_the_largest_end_and_not_with_the_highest_bit() {
+        let apx = cpu(&[(2, 0x100, 0x240, 0), (9, 8, 0xa80, 0), (19, 128, 960, 0)]);
+        let layout = Layout::standard(&apx, apx.components()).unwrap();
+        assert_eq!(layout.place_of(Component::Apx).unwrap().range(), 960..1088);
+        assert_eq!(layout.area_len(), 0xa88);
+    }
+
+    #[test]
+    fn contradictions_of_cpuid_are_refused_with_their_figures() {
+        let both = cpu(&[(3, 64, 960, 0), (19, 128, 960, 0)]);
+        let (first, second) = (Component::BndRegs, Component::Apx);
+        let refused = |cpu: &Enumeration| Layout::standard(cpu, cpu.components()).unwrap_err();
+        assert_eq!(refused(&both), LayoutError::Overlap { first, second });
+        let low = cpu(&[(2, 0x100, 0x200, 0)]);
+        let component = Component::Avx;
+        assert_eq!(
+            refused(&low),
+            LayoutError::InsideHeader {
+                component,
+                offset: 512
+            }
+        );
+        let none = cpu(&[(2, 0, 0x240, 0)]);
+        assert_eq!(refused(&none), LayoutError::WithoutLength { component });
+        let huge = cpu(&[(2, u32::MAX, u32::MAX, 0)]);
+        assert_eq!(
+            Layout::standard(&huge, huge.components())
+                .unwrap()
+                .area_len(),
+            0x1_ffff_fffe,
+            "two 32-bit figures fit a 64-bit usize"
+        );
+    }
+
+    #[test]
+    fn what_the_cpu_or_the_format_lacks_is_refused() {
+        let cpu = cpu(&SAPPHIRE_RAPIDS);
+        let missing = ComponentSet::only(Component::Apx);
+        assert_eq!(
+            Layout::compacted(&cpu, missing).unwrap_err(),
+            LayoutError::NotEnumerated { missing }
+        );
+        let found = ComponentSet::only(Component::CetU);
+        assert_eq!(
+            Layout::standard(&cpu, found).unwrap_err(),
+            LayoutError::SupervisorInStandardFormat { found }
+        );
+        let old = Enumeration::read(|_, _| CpuidRegisters::default());
+        assert!(matches!(
+            Layout::standard(&old, ComponentSet::LEGACY),
+            Err(LayoutError::FormatNotAvailable {
+                needed: Instruction::Xsave,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,247 @@
+//! `Fpstate`: area, components, length and XFD as one object, so that they always agree.
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::legacy_region::LegacyRegion;
+use fpstate_arch::xfd::Xfd;
+
+use crate::area::{AreaError, XsaveArea};
+use crate::image::{ImportError, StandardImage};
+use crate::layout::Layout;
+use crate::ownership::{CpuId, Residence, StateId};
+use crate::storage::AreaStorage;
+use crate::switch::StateFacts;
+
+/// One extended state, of a thread or of a guest: the object that changes places.
+#[derive(Debug)]
+pub struct Fpstate<'e, S> {
+    area: XsaveArea<'e, S>,
+    xfd: Xfd,
+    id: StateId,
+    residence: Residence,
+}
+
+/// Memory that cannot be a state, given back with the reason.
+#[derive(Debug)]
+pub struct Refused<S> {
+    /// The reason.
+    pub error: StateError,
+    /// The memory.
+    pub storage: S,
+}
+
+impl<'e, S: AreaStorage> Fpstate<'e, S> {
+    /// A state in its initial configuration, in `storage`, with IA32_XFD as after RESET.
+    ///
+    /// # Errors
+    /// The reason, with the storage given back.
+    pub fn new(layout: Layout<'e>, storage: S, id: StateId) -> Result<Self, Refused<S>> {
+        // PKRU is switched on its own and never restored from an area (invariant I32): a fault on
+        // a user page inside the kernel must see the current thread's keys, not a guest's.
+        if layout.components().contains(Component::Pkru) {
+            return Err(Refused {
+                error: StateError::PkruInLayout,
+                storage,
+            });
+        }
+        match XsaveArea::new(layout, storage) {
+            Ok(area) => Ok(Self {
+                area,
+                xfd: Xfd::NOTHING,
+                id,
+                residence: Residence::Memory,
+            }),
+            Err((error, storage)) => Err(Refused {
+                error: StateError::Area(error),
+                storage,
+            }),
+        }
+    }
+
+    /// The same state with its content handed over to the hardware: a confidential guest's, which
+    /// is never saved and never restored (invariant I28).
+    #[must_use]
+    pub fn sealed(self) -> Self {
+        Self {
+            residence: Residence::Sealed,
+            ..self
+        }
+    }
+
+    /// Its identity, which no other state ever has.
+    #[must_use]
+    pub const fn id(&self) -> StateId {
+        self.id
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn residence(&self) -> Residence {
+        self.residence
+    }
+
+    /// The components it has room for.
+    #[must_use]
+    pub const fn components(&self) -> ComponentSet {
+        self.area.layout().components()
+    }
+
+    /// Its layout.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout<'e> {
+        self.area.layout()
+    }
+
+    /// What the switch decisions need to know.
+    #[must_use]
+    pub const fn facts(&self) -> StateFacts {
+        StateFacts {
+            id: self.id,
+            residence: self.residence,
+            components: self.components(),
+            xfd: self.xfd,
+        }
+    }
+
+    /// The area, where it holds the state.
+    ///
+    /// # Errors
+    /// [`ImportError::InRegisters`] while the registers hold the only copy;
+    /// [`ImportError::Sealed`] for a state the hardware keeps.
+    pub fn in_memory(&self) -> Result<&XsaveArea<'e, S>, ImportError> {
+        match self.residence {
+            Residence::Memory | Residence::MemoryAndRegisters(_) => Ok(&self.area),
+            Residence::Registers(cpu) => Err(ImportError::InRegisters { cpu }),
+            Residence::Sealed => Err(ImportError::Sealed),
+        }
+    }
+
+    /// The area, to edit. Whatever registers still hold of the state is void from here on
+    /// (invariant I4): the next use restores from memory.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory).
+    pub fn edit(&mut self) -> Result<&mut XsaveArea<'e, S>, ImportError> {
+        self.in_memory()?;
+        self.residence = Residence::Memory;
+        Ok(&mut self.area)
+    }
+
+    /// Replaces the state by an image, see [`XsaveArea::import`].
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import(
+        &mut self,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), ImportError> {
+        self.in_memory()?;
+        self.area.import(image, kept_elsewhere)?;
+        self.residence = Residence::Memory;
+        Ok(())
+    }
+
+    /// Replaces a state that *was* in a CPU's registers by the image that something else made of
+    /// them: a signal frame, an SMM save, another hypervisor below. The registers are nobody's
+    /// then; tell the CPU with [`CpuFpu::registers_taken`](crate::CpuFpu::registers_taken).
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import_instead_of_saving(
+        &mut self,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), ImportError> {
+        if self.residence == Residence::Sealed {
+            return Err(ImportError::Sealed);
+        }
+        self.area.import(image, kept_elsewhere)?;
+        self.residence = Residence::Memory;
+        Ok(())
+    }
+
+    /// The legacy region and the live extended components of `source`, copied into this state;
+    /// components without room here are left out by the caller's choice of layout.
+    pub(crate) fn copy_from(&mut self, source: &XsaveArea<'_, S>) {
+        let live = source.xstate_bv().intersection(self.components());
+        self.area.replace(&source.legacy(), live, |component| {
+            source.extended(component)
+        });
+        self.residence = Residence::Memory;
+    }
+
+    /// Drops the content and takes the initial configuration, IA32_XFD included.
+    pub(crate) fn reset(&mut self) {
+        self.area.initialise();
+        self.xfd = Xfd::NOTHING;
+        self.residence = Residence::Memory;
+    }
+
+    /// The bytes a save instruction writes, for whoever carries out a
+    /// [`Switch`](crate::Switch) itself.
+    pub fn save_target(&mut self) -> &mut [u8] {
+        self.area.bytes_mut()
+    }
+
+    /// The bytes a restore instruction reads, likewise.
+    #[must_use]
+    pub fn restore_source(&self) -> &[u8] {
+        self.area.bytes()
+    }
+
+    /// Notes that `cpu`'s registers were written to the area.
+    pub(crate) const fn saved_from(&mut self, cpu: CpuId) {
+        self.residence = Residence::MemoryAndRegisters(cpu);
+    }
+
+    /// Notes that the state is in use in `cpu`'s registers from here on.
+    pub(crate) const fn in_use_on(&mut self, cpu: CpuId) {
+        match self.residence {
+            Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
+                self.residence = Residence::Registers(cpu);
+            }
+            Residence::Sealed => {}
+        }
+    }
+
+    /// The memory, for the end of the state's life.
+    pub(crate) fn into_storage(self) -> S {
+        self.area.into_storage()
+    }
+
+    /// The legacy region where it is known, for debuggers.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory).
+    pub fn legacy(&self) -> Result<LegacyRegion, ImportError> {
+        self.in_memory().map(XsaveArea::legacy)
+    }
+}
+
+/// Why a state cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The memory is too short or misaligned.
+    Area(AreaError),
+    /// The layout has PKRU, which is switched on its own.
+    PkruInLayout,
+}
+
+impl core::fmt::Display for StateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Area(error) => error.fmt(f),
+            Self::PkruInLayout => f.write_str("the layout has PKRU, which is switched on its own"),
+        }
+    }
+}
+
+impl core::error::Error for StateError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Area(error) => Some(error),
+            Self::PkruInLayout => None,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `ThreadFpu`: the life of a thread's extended state - create, switch, fork, exec, exit.
+
+use core::fmt;
+
+use fpstate_arch::component::ComponentSet;
+use fpstate_arch::processor::Processor;
+
+use crate::cpu::CpuFpu;
+use crate::image::{ImportError, StandardImage};
+use crate::ownership::{CpuId, Residence, StateId};
+use crate::state::Fpstate;
+use crate::storage::AreaStorage;
+use crate::switch::{Restoring, Save, Switch, SwitchError, decide_restore, decide_save};
+
+/// A thread's extended state: the active one, and its own one parked while a guest's is active.
+///
+/// Kernel threads have none; they use the registers in a
+/// [kernel section](crate::CpuFpu::begin_kernel_section).
+#[derive(Debug)]
+pub struct ThreadFpu<'e, S> {
+    pub(crate) active: Fpstate<'e, S>,
+    /// The thread's own state while a guest's is active: Linux's `__task_fpstate`.
+    pub(crate) parked: Option<Fpstate<'e, S>>,
+}
+
+impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
+    /// A thread with `own` as its state, not loaded anywhere.
+    #[must_use]
+    pub const fn new(own: Fpstate<'e, S>) -> Self {
+        Self {
+            active: own,
+            parked: None,
+        }
+    }
+
+    /// The state that the thread uses now: its own, or the guest's it is running.
+    #[must_use]
+    pub const fn active(&self) -> &Fpstate<'e, S> {
+        &self.active
+    }
+
+    /// The thread's own state.
+    #[must_use]
+    pub const fn own(&self) -> &Fpstate<'e, S> {
+        match &self.parked {
+            Some(own) => own,
+            None => &self.active,
+        }
+    }
+
+    /// The guest state that is active, while one is.
+    #[must_use]
+    pub const fn running_guest(&self) -> Option<StateId> {
+        match self.parked {
+            Some(_) => Some(self.active.id()),
+            None => None,
+        }
+    }
+
+    /// The area of the active state, for whoever carries out a [`Switch`] itself.
+    pub const fn active_mut(&mut self) -> &mut Fpstate<'e, S> {
+        &mut self.active
+    }
+
+    /// The area of the thread's own state, likewise.
+    pub const fn own_mut(&mut self) -> &mut Fpstate<'e, S> {
+        match &mut self.parked {
+            Some(own) => own,
+            None => &mut self.active,
+        }
+    }
+
+    /// Before the thread leaves this CPU: saves the active state if the registers hold the only
+    /// copy. They keep holding a copy, so a return to an untouched CPU restores nothing.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; the state is where it was.
+    pub fn save_before_switch(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, SwitchError> {
+        let switch = self.decide_save_before_switch(cpu)?;
+        cpu.carry_out(switch, Some(&mut self.active), None)?;
+        Ok(switch)
+    }
+
+    /// What [`save_before_switch`](Self::save_before_switch) would do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_save_before_switch(
+        &self,
+        cpu: &CpuFpu<impl Processor>,
+    ) -> Result<Switch, SwitchError> {
+        let save = decide_save(self.active.facts(), cpu.facts())?;
+        Ok(Switch {
+            save,
+            ..Switch::NOTHING
+        })
+    }
+
+    /// Notes that somebody else carried out `switch`, which
+    /// [`decide_save_before_switch`](Self::decide_save_before_switch) decided.
+    ///
+    /// # Errors
+    /// [`SwitchError::Stale`] if that is not what the states call for now.
+    pub fn commit_save_before_switch(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+        switch: Switch,
+    ) -> Result<(), SwitchError> {
+        require_current(switch, self.decide_save_before_switch(cpu)?)?;
+        cpu.note(switch, Some(&mut self.active), None);
+        Ok(())
+    }
+
+    /// At the last moment before user code or a guest uses the registers: restores the active state
+    /// unless they hold it. Linux's `switch_fpu_return()`.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; the state stays in memory.
+    pub fn restore_before_use(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, SwitchError> {
+        let switch = self.decide_restore_before_use(cpu)?;
+        cpu.carry_out(switch, None, Some(&mut self.active))?;
+        Ok(switch)
+    }
+
+    /// What [`restore_before_use`](Self::restore_before_use) would do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_restore_before_use(
+        &self,
+        cpu: &CpuFpu<impl Processor>,
+    ) -> Result<Switch, SwitchError> {
+        let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
+        Ok(Switch {
+            save: Save::Nothing,
+            xfd,
+            restore,
+        })
+    }
+
+    /// Notes that somebody else carried out `switch`, which
+    /// [`decide_restore_before_use`](Self::decide_restore_before_use) decided.
+    ///
+    /// # Errors
+    /// [`SwitchError::Stale`] if that is not what the states call for now.
+    pub fn commit_restore_before_use(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+        switch: Switch,
+    ) -> Result<(), SwitchError> {
+        require_current(switch, self.decide_restore_before_use(cpu)?)?;
+        cpu.note(switch, None, Some(&mut self.active));
+        Ok(())
+    }
+
+    /// The thread was stopped and its registers are in `image` instead of having been saved: a
+    /// signal frame. `cpu` is the one it ran on.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing is changed then.
+    pub fn import_instead_of_saving(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), ImportError> {
+        self.active
+            .import_instead_of_saving(image, kept_elsewhere)?;
+        cpu.registers_taken();
+        Ok(())
+    }
+
+    /// A new thread with a copy of this one's own state, in `child`'s memory. Components without
+    /// room in `child` start in their initial configuration.
+    ///
+    /// # Errors
+    /// [`SwitchError`], with `child` given back: this thread's state could not be saved.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the memory is given back; a box would allocate"
+    )]
+    pub fn fork(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+        mut child: Fpstate<'e, S>,
+    ) -> Result<Self, (SwitchError, Fpstate<'e, S>)> {
+        if self.parked.is_none() {
+            // The parent goes on using its registers: after the save they hold a copy, and the
+            // restore before its next use is skipped.
+            if let Err(error) = self.save_before_switch(cpu) {
+                return Err((error, child));
+            }
+        }
+        match self.own().in_memory() {
+            Ok(area) => child.copy_from(area),
+            // A thread's own state is never sealed, and it was saved above.
+            Err(_) => child.reset(),
+        }
+        Ok(Self::new(child))
+    }
+
+    /// The thread starts a new program: its state takes the initial configuration, and what any
+    /// register still holds of the old one is void (Linux commit 1f69383b203e).
+    ///
+    /// # Errors
+    /// [`LifeError`]; nothing is changed then.
+    pub fn exec(&mut self, cpu: &mut CpuFpu<impl Processor>) -> Result<(), LifeError> {
+        self.require_own_state_within_reach(cpu.id())?;
+        cpu.forget(self.active.id());
+        self.active.reset();
+        Ok(())
+    }
+
+    /// The thread ends on `cpu`; nothing is saved. Gives the memory back.
+    ///
+    /// # Errors
+    /// [`LifeError`], with the thread given back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the thread is given back; a box would allocate"
+    )]
+    pub fn exit(self, cpu: &mut CpuFpu<impl Processor>) -> Result<S, (LifeError, Self)> {
+        if let Err(error) = self.require_own_state_within_reach(cpu.id()) {
+            return Err((error, self));
+        }
+        cpu.forget(self.active.id());
+        Ok(self.active.into_storage())
+    }
+
+    /// The thread's own state is active, and not in the registers of a CPU other than `here`, which
+    /// would go on believing that it holds the only copy.
+    fn require_own_state_within_reach(&self, here: CpuId) -> Result<(), LifeError> {
+        if let Some(guest) = self.running_guest() {
+            return Err(LifeError::InGuest { guest });
+        }
+        match self.active.residence() {
+            Residence::Registers(cpu) if cpu != here => Err(LifeError::InRegistersOf { cpu, here }),
+            Residence::Registers(_)
+            | Residence::MemoryAndRegisters(_)
+            | Residence::Memory
+            | Residence::Sealed => Ok(()),
+        }
+    }
+}
+
+/// A decision is carried out only if it is still the one that the states call for.
+pub(crate) fn require_current(decided: Switch, now: Switch) -> Result<(), SwitchError> {
+    if decided == now {
+        Ok(())
+    } else {
+        Err(SwitchError::Stale { decided, now })
+    }
+}
+
+/// Why a thread's life cannot take this turn now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LifeError {
+    /// A guest's state is active; leave it first.
+    InGuest {
+        /// The guest's state.
+        guest: StateId,
+    },
+    /// The thread's state is in the registers of another CPU.
+    InRegistersOf {
+        /// That CPU.
+        cpu: CpuId,
+        /// The CPU asked.
+        here: CpuId,
+    },
+}
+
+impl fmt::Display for LifeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InGuest { guest } => {
+                write!(
+                    f,
+                    "the thread is running the guest of {guest}; leave it first"
+                )
+            }
+            Self::InRegistersOf { cpu, here } => {
+                write!(
+                    f,
+                    "the thread's state is in the registers of {cpu}, not of {here}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for LifeError {}
