@@ -1,1 +1,70 @@
+//! The oracle: a processor in software that executes the manual's pseudo-code, slowly and
+//! literally.
+//!
+//! [`ModelCpu`] is built from recorded CPUID leaves and implements
+//! [`Processor`](fpstate_arch::Processor). It shares the vocabulary of `fpstate-arch` with the
+//! library and nothing else: where a component lies is worked out here a second time, so that the
+//! library's arithmetic is never checked against itself.
+//!
+//! Modules in reading order; each uses only those above it:
+//!
+//! | module | manual |
+//! |---|---|
+//! | [`register_file`] | SDM 1, 13.5 and 13.6: the contents of each component |
+//! | `component_table` | SDM 1, 13.2: what CPUID says of each component |
+//! | `offsets` | SDM 1, 13.4.3: standard and compacted format |
+//! | [`control_state`] | the bits of CR0, CR4 and CS that decide whether an instruction executes |
+//! | [`vendor`] | where processors differ, each difference with a name |
+//! | [`tracking`] | SDM 1, 13.6: XINUSE, XMODIFIED, XRSTOR_INFO |
+//! | [`cpu`] | the processor: registers, control registers, how tests reach them |
+//! | `control_writes` | SDM 1, 13.3 and 13.14; SDM 2, XGETBV, XSETBV, CPUID leaf 0DH |
+//! | `legacy_region` | SDM 1, 13.5.1 and 13.5.2: bytes 0 to 511 |
+//! | `fxsave` | SDM 1, 10.5; SDM 2, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, FNINIT |
+//! | `xsave` | SDM 1, 13.7 and 13.9 to 13.11: XSAVE, XSAVEOPT, XSAVEC, XSAVES |
+//! | `xrstor_header`, `xrstor` | SDM 1, 13.8 and 13.12: XRSTOR, XRSTORS |
+//! | `processor` | the instructions under the names of the trait |
+//!
+//! Not modelled: page faults; the 32-bit forms (every save and restore is the REX.W form in 64-bit
+//! mode); fast FXSAVE (EFER.FFXSR); VMX non-root operation in XRSTOR_INFO; and what the bytes of a
+//! component mean: XSAVES does not clear `TraceEn` when it saves PT, and XRSTORS accepts
+//! a shadow-stack pointer that is not canonical.
+
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
+extern crate alloc;
+
+pub mod control_state;
+pub mod cpu;
+pub mod register_file;
+pub mod tracking;
+pub mod vendor;
+
+mod component_table;
+mod control_writes;
+mod fxsave;
+mod legacy_region;
+mod offsets;
+mod processor;
+mod xrstor;
+mod xrstor_header;
+mod xsave;
+
+#[cfg(test)]
+mod recorded_cpus;
+
+pub use control_state::{Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
+pub use cpu::{ModelCpu, RegistersMut};
+pub use register_file::{RegisterFile, Sse, X87};
+pub use tracking::Optimisation;
+pub use vendor::{InUseTracking, ReportedInUse, VendorDifferences, X87Pointers};

@@ -1,0 +1,64 @@
+//! Where processors that all follow the architecture differ, each difference with a name.
+
+/// How a processor finds XINUSE\[i\] (SDM 1, 13.6 leaves it open for a component that is in its
+/// initial configuration).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InUseTracking {
+    /// 1 from the first write, or from a restore with XSTATE_BV\[i\] = 1 whatever the value, until
+    /// an instruction initialises the component: the SDM's description of XRSTOR.
+    SinceWritten,
+    /// 1 exactly while the component is not in its initial configuration. Seen on Zen 4: after an
+    /// XRSTOR of zeros with XSTATE_BV\[i\] = 1, or VXORPS of the one YMM register in use,
+    /// XGETBV(1) has bit i clear. XINUSE\[1\] is no exception.
+    ByContents,
+}
+
+/// When FIP, FDP and FOP are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum X87Pointers {
+    /// By every save and restore.
+    Always,
+    /// Only while an unmasked exception is pending; otherwise they are stored and restored as 0.
+    /// AMD with CPUID.80000008H:EBX\[2\]; seen on Zen 4 for XSAVE and FXSAVE.
+    WhileExceptionPending,
+}
+
+/// What XGETBV with ECX = 1 says of SSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportedInUse {
+    /// XINUSE\[1\], which is about the XMM registers alone: the SDM's description.
+    Xinuse,
+    /// 1 also if MXCSR is not 1F80H, the rule by which XSAVEC decides whether to save SSE. Seen on
+    /// Zen 4, where XSAVE writes XSTATE_BV\[1\] = 0 in the same state.
+    XinuseOrMxcsr,
+}
+
+/// The differences of one vendor's processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VendorDifferences {
+    /// How XINUSE is found.
+    pub in_use: InUseTracking,
+    /// What XGETBV(1) reports.
+    pub reported_in_use: ReportedInUse,
+    /// When the x87 error pointers are stored.
+    pub x87_pointers: X87Pointers,
+    /// MXCSR_MASK, and with it the reserved bits of MXCSR.
+    pub mxcsr_mask: u32,
+}
+
+impl VendorDifferences {
+    /// What the SDM describes.
+    pub const INTEL: Self = Self {
+        in_use: InUseTracking::SinceWritten,
+        reported_in_use: ReportedInUse::Xinuse,
+        x87_pointers: X87Pointers::Always,
+        mxcsr_mask: 0xffff,
+    };
+    /// As seen on Zen 4 (family 19H, model 11H). MXCSR\[17\] is the misaligned exception mask.
+    pub const AMD: Self = Self {
+        in_use: InUseTracking::ByContents,
+        reported_in_use: ReportedInUse::XinuseOrMxcsr,
+        x87_pointers: X87Pointers::WhileExceptionPending,
+        mxcsr_mask: 0x2_ffff,
+    };
+}

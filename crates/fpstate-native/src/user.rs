@@ -1,0 +1,355 @@
+//! `UserProcessor`: the CPU under an ordinary process.
+
+use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
+use fpstate_arch::{
+    Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, LegacyRegion, Mxcsr,
+    Processor, Xcr0, Xfd, XfdErr, Xss,
+};
+
+use crate::cpuid::cpuid;
+use crate::extended_control::{XgetbvOperand, xgetbv};
+use crate::fxsave::{FXSAVE_ALIGNMENT, mxcsr_mask};
+use crate::hand_over::{self, Block, Form, HandOver};
+use crate::reach::{Reach, require_alignment, require_legacy_region};
+use crate::xrstor_conditions::{BOTH_FORMATS, STANDARD_ONLY, XrstorConditions};
+use crate::xsave_family::XSAVE_ALIGNMENT;
+
+/// The extended state of a CPU at CPL 3, where the compiler uses the registers too.
+///
+/// The registers' contents are in memory between two calls, the *hand-over image*; each call
+/// executes the real instruction with the registers as handed over, and no call disturbs the
+/// process. The differences from a processor of one's own:
+///
+/// * XSETBV, XSAVES, XRSTORS and the MSRs are refused with #GP, as CPL 3 has it.
+/// * PKRU stays the thread's: it decides what memory may be touched, the process's too. A save
+///   stores the thread's PKRU; a restore leaves it alone. MPX likewise.
+/// * A component that IA32_XFD can disable (AMX tile data) is handed over only after
+///   [`assume_permitted`](Self::assume_permitted). Until then it is initial, and an XRSTOR that
+///   would load it is refused with #NM.
+/// * XSAVEOPT finds nothing unmodified: the last XRSTOR was from the hand-over image.
+/// * AMD CPUs save the x87 error pointers (FOP, FIP, FDP) only with an unmasked exception pending;
+///   without one the hand-over loses them.
+///
+/// XRSTOR's conditions are checked before it is executed, because its #GP would be a signal.
+#[derive(Debug)]
+pub struct UserProcessor<'m> {
+    hand_over: HandOver<'m>,
+    reach: Reach,
+    conditions: XrstorConditions,
+}
+
+impl<'m> UserProcessor<'m> {
+    /// Bytes, from a multiple of 64 on, that [`assume_user_mode`](Self::assume_user_mode) wants:
+    /// CPUID.(0DH,0):EBX, or 512 where there is no XSAVE.
+    #[must_use]
+    pub fn hand_over_len() -> usize {
+        hand_over_len(&Enumeration::read(cpuid))
+    }
+
+    /// The CPU that executes this, all registers in the initial configuration.
+    ///
+    /// # Errors
+    /// #GP if `hand_over` is not aligned to 64 bytes; [`Fault::OutsideArea`] if it is shorter than
+    /// [`hand_over_len`](Self::hand_over_len).
+    ///
+    /// # Safety
+    /// For as long as the value lives:
+    /// 1. The program runs under an operating system that keeps the extended state of a thread
+    ///    across interrupts, signals and changes of the CPU, starts a signal handler with the
+    ///    MXCSR and x87 control word of a new program, and shows CR0.TS and CR0.EM as 0.
+    /// 2. XCR0, and what CPUID says of leaves 1 and 0DH, are the same on every CPU that the program
+    ///    runs on, and stay so.
+    /// 3. The program has no live value across a call of a method in an extended register that the
+    ///    System V ABI would let a function keep: it is not compiled for APX or MPX, and an AMX
+    ///    tile configuration is not kept.
+    pub unsafe fn assume_user_mode(hand_over: &'m mut [u8]) -> Result<Self, Fault> {
+        let enumeration = Enumeration::read(cpuid);
+        require_alignment(hand_over, XSAVE_ALIGNMENT)?;
+        let (reach, len) = (hand_over_len(&enumeration), hand_over.len());
+        if len < reach {
+            return Err(Fault::OutsideArea { reach, len });
+        }
+        let xcr0 = if enumeration.has(Instruction::Xsave) && operating_system_uses_xsave() {
+            // SAFETY: 1: the line above. 2: not that operand.
+            unsafe { xgetbv(XgetbvOperand::Xcr0) }
+        } else {
+            ComponentSet::EMPTY
+        };
+        let form = if xcr0.contains_all(ComponentSet::LEGACY) {
+            let withheld = enumeration.xfd_components().union(THREADS_OWN);
+            Form::Xsave(xcr0.difference(withheld))
+        } else {
+            Form::Fxsave
+        };
+        let mut reach = Reach::new(enumeration);
+        if let Form::Xsave(own) = form {
+            reach.require_standard(own, len)?;
+        }
+        let formats = if reach.enumeration().has(Instruction::Xsavec) {
+            BOTH_FORMATS
+        } else {
+            STANDARD_ONLY
+        };
+        Ok(Self {
+            // SAFETY: 1: alignment and length are checked above, the length also by `reach`.
+            // 2: XGETBV answered, XCR0 has the components; those with XFD are not among them.
+            hand_over: unsafe { HandOver::initial(hand_over, form) },
+            conditions: XrstorConditions {
+                xcr0,
+                // SAFETY: 1: promised as 1; an x86-64 operating system sets CR4.OSFXSR.
+                mxcsr_mask: unsafe { mxcsr_mask() },
+                formats,
+            },
+            reach,
+        })
+    }
+
+    /// From now on `components` are handed over too, as far as XCR0 has them and IA32_XFD is why
+    /// they were not.
+    ///
+    /// # Safety
+    /// 1. For as long as the value lives, the operating system lets this process use `components`:
+    ///    on Linux `arch_prctl(ARCH_REQ_XCOMP_PERM)` succeeded for them.
+    pub unsafe fn assume_permitted(&mut self, components: ComponentSet) {
+        let permitted = components
+            .intersection(self.enumeration().xfd_components())
+            .intersection(self.conditions.xcr0);
+        // SAFETY: 1: `hand_over_len` counts every component in XCR0. 2: XCR0 has them; 1.
+        unsafe { self.hand_over.include(permitted) };
+    }
+
+    /// What this CPU says of itself.
+    #[must_use]
+    pub const fn enumeration(&self) -> &Enumeration {
+        self.reach.enumeration()
+    }
+
+    /// The components that a restore changes and that outlive a call; the others in XCR0 are the
+    /// thread's or not permitted.
+    #[must_use]
+    pub const fn handed_over(&self) -> ComponentSet {
+        match self.hand_over.form() {
+            Form::Xsave(own) => own,
+            Form::Fxsave => ComponentSet::LEGACY,
+        }
+    }
+
+    /// #UD without the instruction, and for the XSAVE family without CR4.OSXSAVE.
+    fn require(&self, instruction: Instruction) -> Result<(), Fault> {
+        let usable = match instruction {
+            Instruction::Fxsave => true,
+            Instruction::Xsave
+            | Instruction::Xsaveopt
+            | Instruction::Xsavec
+            | Instruction::XgetbvInUse
+            | Instruction::Xsaves
+            | Instruction::Xfd => !self.conditions.xcr0.is_empty(),
+        };
+        if usable && self.enumeration().has(instruction) {
+            Ok(())
+        } else {
+            Err(Fault::InvalidOpcode)
+        }
+    }
+
+    /// # Safety
+    /// As [`HandOver::execute`], for an instruction that writes `area`.
+    unsafe fn execute(
+        &mut self,
+        block: Block,
+        area: &mut [u8],
+        rfbm: ComponentSet,
+    ) -> Result<(), Fault> {
+        // SAFETY: the caller's.
+        unsafe { self.hand_over.execute(block, area.as_mut_ptr(), rfbm) }.map(drop)
+    }
+
+    /// # Safety
+    /// As [`HandOver::execute`], for an instruction that only reads `area`.
+    unsafe fn execute_on_image(
+        &mut self,
+        block: Block,
+        area: &[u8],
+        rfbm: ComponentSet,
+    ) -> Result<(), Fault> {
+        let area = area.as_ptr().cast_mut();
+        // SAFETY: the caller's; nothing is written through the pointer.
+        unsafe { self.hand_over.execute(block, area, rfbm) }.map(drop)
+    }
+
+    /// # Safety
+    /// As [`HandOver::execute`], for an instruction without an operand in memory.
+    unsafe fn execute_on_registers(&mut self, block: Block) -> Result<ComponentSet, Fault> {
+        let nowhere = core::ptr::null_mut();
+        // SAFETY: the caller's.
+        unsafe { self.hand_over.execute(block, nowhere, ComponentSet::EMPTY) }
+    }
+}
+
+fn legacy_region(area: &[u8]) -> Result<&[u8; LEGACY_REGION_LEN], Fault> {
+    area.first_chunk().ok_or(Fault::OutsideArea {
+        reach: LEGACY_REGION_LEN,
+        len: area.len(),
+    })
+}
+
+/// What decides about the process's own accesses and branches.
+const THREADS_OWN: ComponentSet = ComponentSet::MPX.with(Component::Pkru);
+
+/// CPUID.1:ECX\[27\]: CR4.OSXSAVE.
+fn operating_system_uses_xsave() -> bool {
+    cpuid(1, 0).ecx & 1 << 27 != 0
+}
+
+fn hand_over_len(enumeration: &Enumeration) -> usize {
+    usize::try_from(enumeration.standard_len_for_xcr0())
+        .unwrap_or(usize::MAX)
+        .max(LEGACY_REGION_LEN)
+}
+
+impl Processor for UserProcessor<'_> {
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidRegisters {
+        cpuid(leaf, subleaf)
+    }
+
+    fn xgetbv(&mut self) -> Result<ComponentSet, Fault> {
+        self.require(Instruction::Xsave)?;
+        // SAFETY: 1: the line above. 2: not that operand.
+        Ok(unsafe { xgetbv(XgetbvOperand::Xcr0) })
+    }
+
+    fn xgetbv_in_use(&mut self) -> Result<ComponentSet, Fault> {
+        self.require(Instruction::Xsave)?;
+        if !self.enumeration().has(Instruction::XgetbvInUse) {
+            return Err(Fault::GeneralProtection);
+        }
+        // SAFETY: the lines above: the CPU has the form, the operating system the instruction.
+        unsafe { self.execute_on_registers(hand_over::XGETBV_IN_USE) }
+    }
+
+    fn xsetbv(&mut self, _: Xcr0) -> Result<(), Fault> {
+        self.require(Instruction::Xsave)?;
+        Err(Fault::GeneralProtection)
+    }
+
+    fn read_xss(&mut self) -> Result<ComponentSet, Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn write_xss(&mut self, _: Xss) -> Result<(), Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn read_xfd(&mut self) -> Result<ComponentSet, Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn write_xfd(&mut self, _: Xfd) -> Result<(), Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn read_xfd_err(&mut self) -> Result<XfdErr, Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn write_xfd_err(&mut self, _: XfdErr) -> Result<(), Fault> {
+        Err(Fault::GeneralProtection)
+    }
+
+    fn xsave(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsave)?;
+        require_alignment(area, XSAVE_ALIGNMENT)?;
+        let saved = rfbm.intersection(self.conditions.xcr0);
+        self.reach.require_standard(saved, area.len())?;
+        // SAFETY: `xsave64`, 1 to 3: the lines above, in the order 3, 2, 1.
+        unsafe { self.execute(hand_over::XSAVE, area, saved) }
+    }
+
+    fn xsaveopt(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsaveopt)?;
+        require_alignment(area, XSAVE_ALIGNMENT)?;
+        let saved = rfbm.intersection(self.conditions.xcr0);
+        self.reach.require_standard(saved, area.len())?;
+        // SAFETY: `xsaveopt64`, 1 to 3: the lines above, in the order 3, 2, 1.
+        unsafe { self.execute(hand_over::XSAVEOPT, area, saved) }
+    }
+
+    fn xsavec(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsavec)?;
+        require_alignment(area, XSAVE_ALIGNMENT)?;
+        let saved = rfbm.intersection(self.conditions.xcr0);
+        self.reach.require_compacted(saved, area.len())?;
+        // SAFETY: `xsavec64`, 1 and 2: the lines above.
+        unsafe { self.execute(hand_over::XSAVEC, area, saved) }
+    }
+
+    fn xsaves(&mut self, _: &mut [u8], _: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsaves)?;
+        Err(Fault::GeneralProtection)
+    }
+
+    fn xrstor(&mut self, area: &[u8], rfbm: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsave)?;
+        require_alignment(area, XSAVE_ALIGNMENT)?;
+        let header = self.reach.require_restore(area, rfbm)?;
+        self.conditions.check(legacy_region(area)?, &header, rfbm)?;
+        let Form::Xsave(own) = self.hand_over.form() else {
+            return Err(Fault::InvalidOpcode);
+        };
+        let loaded = rfbm.intersection(header.xstate_bv).difference(own);
+        if loaded.intersects(self.enumeration().xfd_components()) {
+            return Err(Fault::DeviceNotAvailable);
+        }
+        let restored = rfbm.intersection(own);
+        // SAFETY: `xrstor64`, 1 and 2: the first three lines. 3: `conditions`, and the lines above;
+        // what is not handed over is not restored. 4: the block puts back what compiled code needs.
+        unsafe { self.execute_on_image(hand_over::XRSTOR, area, restored) }
+    }
+
+    fn xrstors(&mut self, _: &[u8], _: ComponentSet) -> Result<(), Fault> {
+        self.require(Instruction::Xsaves)?;
+        Err(Fault::GeneralProtection)
+    }
+
+    fn fxsave(&mut self, area: &mut [u8]) -> Result<(), Fault> {
+        self.require(Instruction::Fxsave)?;
+        require_alignment(area, FXSAVE_ALIGNMENT)?;
+        require_legacy_region(area.len())?;
+        // SAFETY: `fxsave64`, 1, 2: the two lines above. 3: promised as 1.
+        unsafe { self.execute(hand_over::FXSAVE, area, ComponentSet::EMPTY) }
+    }
+
+    fn fxrstor(&mut self, area: &[u8]) -> Result<(), Fault> {
+        self.require(Instruction::Fxsave)?;
+        require_alignment(area, FXSAVE_ALIGNMENT)?;
+        let legacy = legacy_region(area)?;
+        self.conditions
+            .check_mxcsr(LegacyRegion::from_bytes(legacy).mxcsr)?;
+        // SAFETY: `fxrstor64`, 1, 2, 4: the lines above. 3: promised as 1. 5: the block puts back
+        // what compiled code needs.
+        unsafe { self.execute_on_image(hand_over::FXRSTOR, area, ComponentSet::EMPTY) }
+    }
+
+    fn stmxcsr(&mut self) -> Result<Mxcsr, Fault> {
+        let mut bits = [0; 4];
+        // SAFETY: `stmxcsr` writes four bytes, and `bits` has them.
+        unsafe { self.execute(hand_over::STMXCSR, &mut bits, ComponentSet::EMPTY) }?;
+        Ok(Mxcsr::from_bits(u32::from_le_bytes(bits)))
+    }
+
+    fn ldmxcsr(&mut self, mxcsr: Mxcsr) -> Result<(), Fault> {
+        self.conditions.check_mxcsr(mxcsr)?;
+        let bits = mxcsr.bits().to_le_bytes();
+        // SAFETY: `ldmxcsr` reads four bytes, and `bits` has them. Its conditions 1 and 2: the line
+        // above; promised as 1. 3: the block puts back what compiled code needs.
+        unsafe { self.execute_on_image(hand_over::LDMXCSR, &bits, ComponentSet::EMPTY) }
+    }
+
+    fn fninit(&mut self) -> Result<(), Fault> {
+        // SAFETY: `fninit`, 1: promised as 1. 2: the block puts back what compiled code needs.
+        unsafe { self.execute_on_registers(hand_over::FNINIT) }.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests;
