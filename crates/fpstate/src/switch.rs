@@ -66,7 +66,6 @@ pub enum Restore {
 
 /// What a switch has to do, in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a switch that is not carried out loses state"]
 pub struct Switch {
     /// First.
     pub save: Save,

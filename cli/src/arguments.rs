@@ -1,0 +1,192 @@
+//! What can be asked for.
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fpstate_engine::InjectedFault;
+
+/// Owns the extended state of x86 processors. Without a command: run.
+#[derive(Debug, Parser)]
+#[command(name = "fpstate", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run vCPUs and host tasks, and check every register of each
+    Run(RunArguments),
+    /// Show what this CPU's extended state is
+    Cpu(CpuArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// What the vCPUs run on
+    #[arg(long, value_enum, default_value_t = Engine::Native)]
+    pub(crate) engine: Engine,
+    /// vCPUs, each run by a host task of its own
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) vcpus: u32,
+    /// OS threads that act as CPUs [default: one for each CPU, at least 2]
+    #[arg(long, value_name = "T")]
+    pub(crate) threads: Option<u32>,
+    /// How long
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 5.0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) seconds: f64,
+    /// What all random choices derive from [default: a random one, printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Break one switch in a thousand on purpose; the run must find out
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) inject: Option<FaultName>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl RunArguments {
+    fn all_defaults() -> Self {
+        Self {
+            engine: Engine::Native,
+            vcpus: 64,
+            threads: None,
+            seconds: 5.0,
+            seed: None,
+            inject: None,
+            json: false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CpuArguments {
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// This machine's own CPU, in an ordinary process
+    Native,
+}
+
+/// An [`InjectedFault`] by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultName(pub(crate) InjectedFault);
+
+impl ValueEnum for FaultName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [FaultName; InjectedFault::ALL.len()] = [
+            FaultName(InjectedFault::SkipGuestRestore),
+            FaultName(InjectedFault::SkipHostRestore),
+            FaultName(InjectedFault::SkipSave),
+            FaultName(InjectedFault::WrongOwner),
+            FaultName(InjectedFault::StaleAfterMigration),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
+}
+
+/// Why there is no command.
+#[derive(Debug)]
+pub(crate) enum ParseFailure {
+    /// Help or version was asked for.
+    Help(String),
+    /// What was wrong and where, in one line.
+    Wrong(String),
+}
+
+/// Reads the command line.
+pub(crate) fn parse() -> Result<Command, ParseFailure> {
+    match Arguments::try_parse() {
+        Ok(arguments) => Ok(arguments
+            .command
+            .unwrap_or_else(|| Command::Run(RunArguments::all_defaults()))),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+fn failure(error: &clap::Error) -> ParseFailure {
+    let text = error.to_string();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return ParseFailure::Help(text);
+    }
+    // clap's text goes on with usage and hints; what is wrong comes first.
+    let wrong: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = wrong.join(" ");
+    ParseFailure::Wrong(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_arguments_mean_run_with_the_defaults_of_run() {
+        let parsed = Arguments::try_parse_from(["fpstate", "run"])
+            .unwrap()
+            .command;
+        let Some(Command::Run(run)) = parsed else {
+            panic!("run was asked for");
+        };
+        assert_eq!(
+            format!("{run:?}"),
+            format!("{:?}", RunArguments::all_defaults())
+        );
+    }
+
+    #[test]
+    fn every_fault_can_be_asked_for_by_name() {
+        let names: Vec<_> = FaultName::value_variants()
+            .iter()
+            .map(|name| name.0)
+            .collect();
+        assert_eq!(names, InjectedFault::ALL);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for (arguments, expected) in [
+            (
+                &["fpstate", "run", "--vcpus", "many"][..],
+                "invalid value 'many' for '--vcpus <N>': invalid digit found in string",
+            ),
+            (
+                &["fpstate", "run", "--engine", "qemu"],
+                "invalid value 'qemu' for '--engine <ENGINE>' [possible values: native]",
+            ),
+            (&["fpstate", "walk"], "unrecognized subcommand 'walk'"),
+        ] {
+            let error = Arguments::try_parse_from(arguments).unwrap_err();
+            let ParseFailure::Wrong(line) = failure(&error) else {
+                panic!("that is no help");
+            };
+            assert_eq!(line, expected);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The `fpstate` command.
+//!
+//! * `arguments` - what can be asked for
+//! * `heap` - what the allocator has given out
+//! * `output` - a table for people, JSON for programs
+//! * `run_cmd` - `fpstate run`
+//! * `cpu_cmd` - `fpstate cpu`
+//!
+//! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
+//! is one line on standard error.
+
+mod arguments;
+mod heap;
+mod output;
+mod run_cmd;
+mod cpu_cmd;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use arguments::{Command, ParseFailure};
+use fpstate_engine::native::RunError;
+use fpstate_engine::{ConfigError, HostError};
+
+/// How a command that ran ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+/// Why a command did not run.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Run(#[from] RunError),
+    #[error("{0}")]
+    Host(#[from] HostError),
+    #[error("CPUID leaf 0DH: {0}")]
+    Layout(#[from] fpstate::LayoutError),
+    #[error("writing the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    let command = match arguments::parse() {
+        Ok(command) => command,
+        Err(ParseFailure::Help(text)) => {
+            // Help that nobody reads any more is no failure.
+            let _ = write!(io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(ParseFailure::Wrong(line)) => return refuse(&line),
+    };
+    let answer = match command {
+        Command::Run(run) => run_cmd::execute(&run),
+        Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+fn refuse(line: &str) -> ExitCode {
+    // Without standard error there is still the exit status.
+    let _ = writeln!(io::stderr(), "fpstate: {line}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,174 @@
+//! `fpstate run`
+
+use std::io;
+use std::thread::available_parallelism;
+
+use fpstate_engine::native;
+use fpstate_engine::{Progress, RunConfig, RunReport};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arguments::{Engine, RunArguments};
+use crate::output::{align_right, grouped, is_watched, print_json, print_line, print_table, table};
+use crate::{Answer, CommandError, heap};
+
+/// Steps of the progress bar.
+const STEPS: u32 = 1000;
+
+pub(crate) fn execute(arguments: &RunArguments) -> Result<Answer, CommandError> {
+    let threads = arguments.threads.unwrap_or_else(default_threads);
+    let length = RunConfig::seconds(arguments.seconds)?;
+    // Shown as it is, and within what JSON numbers carry exactly.
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let inject = arguments.inject.map(|name| name.0);
+    let config = RunConfig::new(arguments.vcpus, threads, length, seed, inject)?;
+    let bar = progress_bar();
+    let report = match arguments.engine {
+        Engine::Native => native::run(&config, heap::live_bytes, |progress| show(&bar, progress)),
+    };
+    bar.finish_and_clear();
+    let report = report?;
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        print_report(&report)?;
+    }
+    Ok(if report.is_clean() {
+        Answer::Yes
+    } else {
+        Answer::No
+    })
+}
+
+/// A vCPU can only migrate where there are two CPUs to act on.
+fn default_threads() -> u32 {
+    available_parallelism()
+        .map_or(2, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+        .clamp(2, 64)
+}
+
+fn progress_bar() -> ProgressBar {
+    if !is_watched() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {msg}");
+    ProgressBar::new(u64::from(STEPS))
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    let steps = (0..=STEPS)
+        .rev()
+        .find(|&step| f64::from(step) <= progress.done * f64::from(STEPS));
+    bar.set_position(u64::from(steps.unwrap_or(0)));
+    bar.set_message(format!(
+        "{} entries, {} corruptions",
+        grouped(progress.entries),
+        grouped(progress.corruptions)
+    ));
+}
+
+fn print_report(report: &RunReport) -> io::Result<()> {
+    print_line(&format!(
+        "{} on {}: {}, {} to save, {} to restore",
+        report.engine,
+        report.cpu,
+        report.components.join("+"),
+        report.save_instruction,
+        report.restore_instruction
+    ))?;
+    print_line(&format!(
+        "{} vCPUs and {} plain tasks on {} threads for {:.1} s, seed {}{}",
+        report.vcpus,
+        report.host_tasks - report.vcpus,
+        report.threads,
+        report.seconds,
+        report.seed,
+        report
+            .inject
+            .as_ref()
+            .map_or(String::new(), |fault| format!(", injecting {fault}"))
+    ))?;
+    print_table(&counts(report))?;
+    if report.is_clean() {
+        return print_line("No register of anyone was seen by, or lost to, anyone else.");
+    }
+    for corruption in &report.corruption_reports {
+        print_line(&format!(
+            "{} after {}: {} is {}, expected {} ({} registers differ)",
+            corruption.owner,
+            corruption.after,
+            corruption.register,
+            corruption.found,
+            corruption.expected,
+            corruption.registers
+        ))?;
+    }
+    Ok(())
+}
+
+fn counts(report: &RunReport) -> comfy_table::Table {
+    let counts = &report.counts;
+    let mut table = table(&["event", "count", "of which"]);
+    let switches_out = counts.saves + counts.saves_skipped;
+    let switches_in = counts.restores + counts.restores_skipped;
+    let bytes = |bytes: usize| grouped(bytes as u64);
+    for (event, count, of_which) in [
+        ("guest entries", counts.entries, String::new()),
+        ("came back by a call", counts.exits, String::new()),
+        (
+            "taken off by a timer signal",
+            counts.preemptions,
+            String::new(),
+        ),
+        (
+            "migrations",
+            counts.migrations,
+            format!("{} inside a guest", grouped(counts.migrations_in_guest)),
+        ),
+        ("kernel sections", counts.kernel_sections, String::new()),
+        (
+            "vCPUs ended and begun anew",
+            counts.vcpus_renewed,
+            String::new(),
+        ),
+        ("forks and execs", counts.forks_and_execs, String::new()),
+        (
+            "states switched out",
+            switches_out,
+            format!("{} saved", grouped(counts.saves)),
+        ),
+        (
+            "states switched in",
+            switches_in,
+            format!("{} restored", grouped(counts.restores)),
+        ),
+        ("registers checked", counts.registers_checked, String::new()),
+        ("corruptions", counts.corruptions, injected(report)),
+        (
+            "known answers",
+            counts.known_answers.checked,
+            format!("{} wrong", grouped(counts.known_answers.wrong)),
+        ),
+        (
+            "bytes per vCPU",
+            report.bytes_per_vcpu as u64,
+            format!("{} of them area", bytes(report.area_len)),
+        ),
+        (
+            "bytes per vCPU, two buffers",
+            report.bytes_per_vcpu_two_buffers as u64,
+            String::new(),
+        ),
+    ] {
+        table.add_row([event.to_owned(), grouped(count), of_which]);
+    }
+    align_right(&mut table, &[1]);
+    table
+}
+
+fn injected(report: &RunReport) -> String {
+    match report.counts.faults_injected {
+        0 => String::new(),
+        faults => format!("{} faults injected", grouped(faults)),
+    }
+}

@@ -1,0 +1,144 @@
+//! The command as a user meets it: answers, exit status, one line for what is wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn fpstate(arguments: &[&str]) -> std::process::Output {
+    Command::cargo_bin("fpstate")
+        .unwrap()
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = fpstate(arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        output.stderr.is_empty(),
+        "no progress bar without a terminal: {output:?}"
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// `arguments` are refused with status 2 and one line that says `what`.
+fn assert_refused(arguments: &[&str], what: &str) {
+    let output = fpstate(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains(what), "{line} should say {what}");
+}
+
+#[test]
+fn run_answers_with_every_figure_it_promises() {
+    let report = json(&[
+        "run",
+        "--seconds",
+        "0.5",
+        "--vcpus",
+        "8",
+        "--seed",
+        "7",
+        "--json",
+    ]);
+    for figure in [
+        "vcpus",
+        "threads",
+        "seconds",
+        "entries",
+        "exits",
+        "preemptions",
+        "migrations",
+        "registers_checked",
+        "saves",
+        "saves_skipped",
+        "restores",
+        "restores_skipped",
+        "bytes_per_vcpu",
+        "bytes_per_vcpu_two_buffers",
+    ] {
+        assert!(report[figure].is_number(), "{figure}: {report}");
+    }
+    assert_eq!(report["engine"], "native");
+    assert_eq!(report["seed"], 7);
+    assert_eq!(report["corruptions"], 0);
+    assert_eq!(report["known_answers"]["wrong"], 0);
+    assert!(report["known_answers"]["checked"].is_number());
+    assert!(
+        report["components"]
+            .as_array()
+            .is_some_and(|names| names.len() >= 2)
+    );
+}
+
+#[test]
+fn a_vcpu_costs_one_area_and_little_more() {
+    let report = json(&["run", "--seconds", "0.1", "--vcpus", "4", "--json"]);
+    let bytes = |figure: &str| report[figure].as_u64().unwrap();
+    let (one, two) = (bytes("bytes_per_vcpu"), bytes("bytes_per_vcpu_two_buffers"));
+    let area = bytes("area_len");
+    assert!(
+        area <= one && one <= area + 256,
+        "{one} bytes for an area of {area}"
+    );
+    assert!(one * 2 <= two, "{one} bytes against {two}");
+}
+
+#[test]
+fn wrong_arguments_are_refused_in_one_line() {
+    assert_refused(&["run", "--vcpus", "0"], "0 vCPUs; allowed: 1 to 16384");
+    assert_refused(
+        &["run", "--threads", "9999"],
+        "9999 threads; allowed: 1 to 256",
+    );
+    assert_refused(&["run", "--seconds", "-1"], "-1 seconds");
+    assert_refused(&["run", "--seconds", "soon"], "'soon' for '--seconds <S>'");
+    assert_refused(&["run", "--engine", "qemu"], "'qemu' for '--engine");
+    assert_refused(&["run", "--inject", "chaos"], "stale-after-migration");
+    assert_refused(&["cpu", "--cpu"], "--cpu");
+    assert_refused(&["walk"], "walk");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for argument in ["--help", "--version"] {
+        let output = fpstate(&[argument]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn cpu_lists_the_components_this_process_can_use() {
+    let report = json(&["cpu", "--json"]);
+    let components = report["components"].as_array().unwrap();
+    let sse = components
+        .iter()
+        .find(|component| component["name"] == "SSE")
+        .unwrap();
+    assert_eq!(sse["number"], 1);
+    assert_eq!(sse["kind"], "user");
+    assert_eq!(sse["enabled"], true);
+    // The CPU's own answers, CPUID leaf 0DH.
+    let len = &report["area_len"];
+    assert_eq!(len["standard_for_xcr0"], len["cpuid_standard_for_xcr0"]);
+    assert_eq!(
+        len["standard_for_all_user_components"],
+        len["cpuid_standard_for_all_user_components"]
+    );
+}
+
+#[test]
+fn cpu_prints_a_line_for_each_component() {
+    let output = fpstate(&["cpu"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("XCR0") && text.contains("x87") && text.contains("SSE"),
+        "{text}"
+    );
+}

@@ -1,0 +1,164 @@
+//! What happened in a run.
+
+use serde::Serialize;
+
+/// One register that did not hold what its owner had put there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Corruption {
+    /// Whose register: `vCPU 3` or `host task 7`.
+    pub owner: String,
+    /// When it was read: after which step.
+    pub after: String,
+    /// The register, by the name the manual gives it.
+    pub register: String,
+    /// What it should have held, hexadecimal.
+    pub expected: String,
+    /// What it held.
+    pub found: String,
+    /// How many registers differed in the same check, this one included.
+    pub registers: u32,
+}
+
+/// Results of known-answer guests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KnownAnswers {
+    /// Results compared with published ones.
+    pub checked: u64,
+    /// Results that differed.
+    pub wrong: u64,
+}
+
+/// What is counted while a run goes on; one per CPU, added up at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Entries into a guest.
+    pub entries: u64,
+    /// Guests that came back by their own call.
+    pub exits: u64,
+    /// Guests taken off by a timer signal.
+    pub preemptions: u64,
+    /// Times a thread continued on another CPU than before.
+    pub migrations: u64,
+    /// Of these, with a guest's state active.
+    pub migrations_in_guest: u64,
+    /// Registers read back and compared.
+    pub registers_checked: u64,
+    /// Checks in which at least one register was wrong.
+    pub corruptions: u64,
+    /// Known-answer guests.
+    pub known_answers: KnownAnswers,
+    /// Switches that saved registers.
+    pub saves: u64,
+    /// Switches that found the outgoing state in memory already.
+    pub saves_skipped: u64,
+    /// Switches that restored registers.
+    pub restores: u64,
+    /// Switches that restored nothing: the registers held the state, or it was left for later.
+    pub restores_skipped: u64,
+    /// Kernel sections begun.
+    pub kernel_sections: u64,
+    /// vCPUs that ended and began anew in the same memory.
+    pub vcpus_renewed: u64,
+    /// Threads that forked, the child going on, or replaced their program.
+    pub forks_and_execs: u64,
+    /// Switches broken on purpose.
+    pub faults_injected: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another CPU.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            entries,
+            exits,
+            preemptions,
+            migrations,
+            migrations_in_guest,
+            registers_checked,
+            corruptions,
+            known_answers: KnownAnswers { checked, wrong },
+            saves,
+            saves_skipped,
+            restores,
+            restores_skipped,
+            kernel_sections,
+            vcpus_renewed,
+            forks_and_execs,
+            faults_injected,
+        } = other;
+        self.entries += entries;
+        self.exits += exits;
+        self.preemptions += preemptions;
+        self.migrations += migrations;
+        self.migrations_in_guest += migrations_in_guest;
+        self.registers_checked += registers_checked;
+        self.corruptions += corruptions;
+        self.known_answers.checked += checked;
+        self.known_answers.wrong += wrong;
+        self.saves += saves;
+        self.saves_skipped += saves_skipped;
+        self.restores += restores;
+        self.restores_skipped += restores_skipped;
+        self.kernel_sections += kernel_sections;
+        self.vcpus_renewed += vcpus_renewed;
+        self.forks_and_execs += forks_and_execs;
+        self.faults_injected += faults_injected;
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// `native`.
+    pub engine: &'static str,
+    /// The CPU, by its brand string.
+    pub cpu: String,
+    /// The components switched.
+    pub components: Vec<String>,
+    /// The instruction that saved.
+    pub save_instruction: String,
+    /// The instruction that restored.
+    pub restore_instruction: String,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Host tasks, those that run a vCPU included.
+    pub host_tasks: u32,
+    /// OS threads that acted as CPUs.
+    pub threads: u32,
+    /// How long it ran.
+    pub seconds: f64,
+    /// What all random choices derived from.
+    pub seed: u64,
+    /// What was broken on purpose.
+    pub inject: Option<String>,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Bytes a vCPU costs beyond its thread's own state, as the allocator counted them.
+    pub bytes_per_vcpu: usize,
+    /// The same for a design with a user and a guest buffer per vCPU.
+    pub bytes_per_vcpu_two_buffers: usize,
+    /// Bytes of one area.
+    pub area_len: usize,
+    /// The first corruptions found.
+    pub corruption_reports: Vec<Corruption>,
+}
+
+impl RunReport {
+    /// Whether nothing was corrupted and no answer was wrong.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.counts.corruptions == 0 && self.counts.known_answers.wrong == 0
+    }
+}
+
+/// How far a run is, for whoever watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Part of the time that has passed, 0 to 1.
+    pub done: f64,
+    /// Entries so far.
+    pub entries: u64,
+    /// Corruptions so far.
+    pub corruptions: u64,
+}
