@@ -133,6 +133,28 @@ impl LegacyRegion {
         tail: [0; 96],
     };
 
+    /// x87 to its initial configuration; everything else is kept.
+    pub const fn initialise_x87(&mut self) {
+        let Self {
+            fcw,
+            fsw,
+            ftw,
+            fop,
+            fip,
+            fdp,
+            st,
+            ..
+        } = Self::INITIAL;
+        (self.fcw, self.fsw, self.ftw) = (fcw, fsw, ftw);
+        (self.fop, self.fip, self.fdp) = (fop, fip, fdp);
+        self.st = st;
+    }
+
+    /// The XMM registers to their initial configuration; everything else, MXCSR too, is kept.
+    pub const fn initialise_xmm(&mut self) {
+        self.xmm = Self::INITIAL.xmm;
+    }
+
     /// Reads all 512 bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; LEGACY_REGION_LEN]) -> Self {

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
-use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
+use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
 use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format, XSAVE_HEADER_LEN, XsaveHeader};
 
 use crate::layout::Layout;
@@ -35,7 +35,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     /// Every component to its initial configuration. XCOMP_BV of a compacted area says what the
     /// layout says, always (invariant I17).
     pub fn initialise(&mut self) {
-        self.set_legacy(&LegacyRegion::INITIAL);
+        self.write_legacy(&LegacyRegion::INITIAL);
         self.set_xstate_bv(ComponentSet::EMPTY);
     }
 
@@ -58,16 +58,27 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         self.storage.bytes_mut().get_mut(..len).unwrap_or(&mut [])
     }
 
-    /// The legacy region.
+    /// The legacy region as a restore would load it. What memory holds of a component in its
+    /// initial configuration is stale (init optimisation, SDM 1, 13.6), so there is no other way to
+    /// read it.
     #[must_use]
     pub fn legacy(&self) -> LegacyRegion {
-        self.bytes()
+        let region = self
+            .bytes()
             .first_chunk::<LEGACY_REGION_LEN>()
-            .map_or(LegacyRegion::INITIAL, LegacyRegion::from_bytes)
+            .map_or(LegacyRegion::INITIAL, LegacyRegion::from_bytes);
+        as_restored(region, self.xstate_bv(), self.layout.format())
     }
 
-    /// Writes the legacy region, and nothing in the header.
+    /// Replaces x87, XMM and MXCSR. They are live from here on: a write that left XSTATE_BV alone
+    /// would be lost at the next restore, as that of `KVM_SET_FPU` is.
     pub fn set_legacy(&mut self, region: &LegacyRegion) {
+        self.write_legacy(region);
+        let live = ComponentSet::LEGACY.intersection(self.layout.components());
+        self.set_xstate_bv(self.xstate_bv().union(live));
+    }
+
+    fn write_legacy(&mut self, region: &LegacyRegion) {
         if let Some(bytes) = self.bytes_mut().first_chunk_mut::<LEGACY_REGION_LEN>() {
             region.write_to(bytes);
         }
@@ -106,8 +117,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     }
 
     /// The bytes of an extended component, or `None` where it is in its initial configuration or
-    /// has no room. What the area holds there is stale (init optimisation, SDM 1, 13.6), so there
-    /// is no other way to read it.
+    /// has no room: what the area holds there is stale.
     #[must_use]
     pub fn extended(&self, component: Component) -> Option<&[u8]> {
         if !self.xstate_bv().contains(component) {
@@ -144,6 +154,28 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     pub(crate) fn into_storage(self) -> S {
         self.storage
     }
+}
+
+/// What a restore loads of a legacy region that stands under `xstate_bv` in an area of `format`
+/// (SDM 1, 13.8.1 and 13.8.2). Bytes that are not registers are zero.
+pub(crate) fn as_restored(
+    mut region: LegacyRegion,
+    xstate_bv: ComponentSet,
+    format: Format,
+) -> LegacyRegion {
+    if !xstate_bv.contains(Component::X87) {
+        region.initialise_x87();
+    }
+    if !xstate_bv.contains(Component::Sse) {
+        region.initialise_xmm();
+        match format {
+            Format::Compacted => region.mxcsr = Mxcsr::INITIAL,
+            Format::Standard | Format::Fxsave => {}
+        }
+    }
+    region.reserved_5 = LegacyRegion::INITIAL.reserved_5;
+    region.tail = LegacyRegion::INITIAL.tail;
+    region
 }
 
 fn check(layout: &Layout<'_>, bytes: &[u8]) -> Result<(), AreaError> {
@@ -282,5 +314,47 @@ mod tests {
         );
         area.set_xstate_bv(ComponentSet::only(Component::Avx));
         assert_eq!(area.extended(Component::Avx), Some(&[0xaa; 256][..]));
+    }
+
+    #[test]
+    fn stale_bytes_of_the_legacy_region_are_never_read() {
+        let cpu = avx_cpu();
+        let stale = LegacyRegion {
+            fcw: 0x27f,
+            mxcsr: Mxcsr::from_bits(0x1fa0),
+            xmm: [[0x11; 16]; 16],
+            ..LegacyRegion::INITIAL
+        };
+        // SDM 1, 13.8.1: the standard format gives MXCSR whatever XSTATE_BV[1] is; 13.8.2: the
+        // compacted one does not.
+        for (layout, mxcsr) in [
+            (Layout::standard(&cpu, cpu.components()).unwrap(), 0x1fa0),
+            (Layout::compacted(&cpu, cpu.components()).unwrap(), 0x1f80),
+        ] {
+            let mut memory = Memory([0; 1024]);
+            let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+            area.write_legacy(&stale);
+            let expected = LegacyRegion {
+                mxcsr: Mxcsr::from_bits(mxcsr),
+                ..LegacyRegion::INITIAL
+            };
+            assert_eq!(area.legacy(), expected);
+        }
+    }
+
+    #[test]
+    fn a_legacy_region_that_is_written_is_live() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        let region = LegacyRegion {
+            fcw: 0x27f,
+            xmm: [[0xaa; 16]; 16],
+            ..LegacyRegion::INITIAL
+        };
+        area.set_legacy(&region);
+        assert_eq!(area.xstate_bv(), ComponentSet::LEGACY);
+        assert_eq!(area.legacy(), region);
     }
 }

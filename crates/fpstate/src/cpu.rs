@@ -149,11 +149,24 @@ impl<P: Processor> CpuFpu<P> {
         self.processor
     }
 
-    /// Something else took the registers, and what they held is void or safe elsewhere (invariant
-    /// I5): an image was made of them instead of a save, the idle loop initialised them, firmware
-    /// ran.
-    pub const fn registers_taken(&mut self) {
-        self.registers = RegisterContent::Nobody;
+    /// Something else used the registers (invariant I5): the idle loop initialised them, firmware
+    /// ran. What they held a copy of is restored from memory when it is needed again.
+    ///
+    /// # Errors
+    /// [`SwitchError::WouldDiscard`] if they held the only copy of a state: it should have been
+    /// saved before. [`SwitchError::KernelSection`] inside a section, which covers any use.
+    pub const fn registers_taken(&mut self) -> Result<(), SwitchError> {
+        match self.registers {
+            RegisterContent::OnlyCopyOf(state) => Err(SwitchError::WouldDiscard {
+                state,
+                cpu: self.id,
+            }),
+            RegisterContent::Kernel => Err(SwitchError::KernelSection { cpu: self.id }),
+            RegisterContent::CopyOf(_) | RegisterContent::Nobody => {
+                self.registers = RegisterContent::Nobody;
+                Ok(())
+            }
+        }
     }
 
     /// Makes sure that the registers are nobody's if they are `state`'s: it is about to be edited

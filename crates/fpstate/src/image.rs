@@ -3,13 +3,12 @@
 use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
-use fpstate_arch::legacy_region::{
-    AbridgedTagWord, INITIAL_FCW, LEGACY_REGION_LEN, LegacyRegion, Mxcsr,
-};
+use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
 use fpstate_arch::xsave_header::{Format, XsaveHeader};
 
-use crate::area::XsaveArea;
+use crate::area::{XsaveArea, as_restored};
 use crate::layout::Layout;
+use crate::ownership::{CpuId, Residence};
 use crate::storage::AreaStorage;
 
 /// A standard-format XSAVE image that XRSTOR would accept, still in the bytes it came in.
@@ -79,20 +78,7 @@ impl<'b> StandardImage<'b> {
     /// image in either case (SDM 1, 13.8.1).
     #[must_use]
     pub fn legacy(&self) -> LegacyRegion {
-        let mut legacy = self.legacy;
-        if !self.xstate_bv.contains(Component::X87) {
-            legacy.fcw = INITIAL_FCW;
-            legacy.fsw = 0;
-            legacy.ftw = AbridgedTagWord::ALL_EMPTY;
-            (legacy.fop, legacy.fip, legacy.fdp) = (0, 0, 0);
-            legacy.st = LegacyRegion::INITIAL.st;
-        }
-        if !self.xstate_bv.contains(Component::Sse) {
-            legacy.xmm = LegacyRegion::INITIAL.xmm;
-        }
-        legacy.reserved_5 = 0;
-        legacy.tail = LegacyRegion::INITIAL.tail;
-        legacy
+        as_restored(self.legacy, self.xstate_bv, Format::Standard)
     }
 }
 
@@ -134,9 +120,38 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
                 room,
             });
         }
+        self.check_lengths(wanted, |component| image.extended(component))?;
+        self.replace(&image.legacy(), wanted, |component| {
+            image.extended(component)
+        });
+        Ok(())
+    }
+
+    /// Replaces the state by `source`'s, as far as there is room; what has none here is left out by
+    /// the caller's choice of layout.
+    ///
+    /// # Errors
+    /// [`ImportError::Length`]; nothing is changed then.
+    pub(crate) fn take_over<T: AreaStorage>(
+        &mut self,
+        source: &XsaveArea<'_, T>,
+    ) -> Result<(), ImportError> {
+        let wanted = source.xstate_bv().intersection(self.layout().components());
+        self.check_lengths(wanted, |component| source.extended(component))?;
+        self.replace(&source.legacy(), wanted, |component| {
+            source.extended(component)
+        });
+        Ok(())
+    }
+
+    fn check_lengths<'b>(
+        &self,
+        wanted: ComponentSet,
+        bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
+    ) -> Result<(), ImportError> {
         for placed in self.layout().extended_components() {
             let (component, needed) = (placed.component(), placed.range().len());
-            match image.extended(component).map(<[u8]>::len) {
+            match bytes_of(component).map(<[u8]>::len) {
                 Some(found) if found != needed && wanted.contains(component) => {
                     return Err(ImportError::Length {
                         component,
@@ -147,21 +162,7 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
                 Some(_) | None => {}
             }
         }
-        let legacy = image.legacy();
-        self.replace(&legacy, self.xstate_bv_for(wanted, legacy.mxcsr), |c| {
-            image.extended(c)
-        });
         Ok(())
-    }
-
-    /// XRSTOR takes MXCSR from a standard-format image whatever XSTATE_BV\[1\] is, but from a
-    /// compacted one only where it is 1 (SDM 1, 13.8.2). So an MXCSR of its own makes SSE part of a
-    /// compacted image, as XSAVEC does (SDM 1, 13.10).
-    fn xstate_bv_for(&self, wanted: ComponentSet, mxcsr: Mxcsr) -> ComponentSet {
-        match self.layout().format() {
-            Format::Compacted if mxcsr != Mxcsr::INITIAL => wanted.with(Component::Sse),
-            Format::Compacted | Format::Standard | Format::Fxsave => wanted,
-        }
     }
 }
 
@@ -263,7 +264,14 @@ pub enum ImportError {
     /// The registers of a CPU hold the only copy of the state; it cannot be replaced in memory.
     InRegisters {
         /// The CPU.
-        cpu: crate::ownership::CpuId,
+        cpu: CpuId,
+    },
+    /// The state is not in the registers of the CPU that the image was made of.
+    NotInRegisters {
+        /// The CPU.
+        cpu: CpuId,
+        /// Where the state is.
+        residence: Residence,
     },
     /// The hardware keeps the state (SEV-ES, TDX).
     Sealed,
@@ -290,6 +298,12 @@ impl fmt::Display for ImportError {
                 )
             }
             Self::InRegisters { cpu } => write!(f, "the state is in the registers of {cpu}"),
+            Self::NotInRegisters { cpu, residence } => {
+                write!(
+                    f,
+                    "the state is not in the registers of {cpu} but {residence:?}"
+                )
+            }
             Self::Sealed => f.write_str("the state is sealed by the hardware"),
         }
     }

@@ -49,7 +49,7 @@ impl<P: Processor> CpuFpu<P> {
             KernelUse::FloatVectors => self.set_mxcsr_for_kernel()?,
             KernelUse::X87 => {
                 self.set_mxcsr_for_kernel()?;
-                self.registers_taken();
+                self.set_registers(RegisterContent::Nobody);
                 self.processor().fninit().map_err(SwitchError::Fault)?;
             }
         }
@@ -113,7 +113,7 @@ impl<P: Processor> CpuFpu<P> {
                 section,
             });
         }
-        self.registers_taken();
+        self.set_registers(RegisterContent::Nobody);
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl<P: Processor> CpuFpu<P> {
 
     /// The registers are nobody's from the first change on (invariant I5).
     fn set_mxcsr_for_kernel(&mut self) -> Result<(), SwitchError> {
-        self.registers_taken();
+        self.set_registers(RegisterContent::Nobody);
         self.processor()
             .ldmxcsr(Mxcsr::INITIAL)
             .map_err(SwitchError::Fault)

@@ -1,7 +1,6 @@
 //! `Fpstate`: area, components, length and XFD as one object, so that they always agree.
 
 use fpstate_arch::component::{Component, ComponentSet};
-use fpstate_arch::legacy_region::LegacyRegion;
 use fpstate_arch::xfd::Xfd;
 
 use crate::area::{AreaError, XsaveArea};
@@ -141,33 +140,27 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         Ok(())
     }
 
-    /// Replaces a state that *was* in a CPU's registers by the image that something else made of
-    /// them: a signal frame, an SMM save, another hypervisor below. The registers are nobody's
-    /// then; tell the CPU with [`CpuFpu::registers_taken`](crate::CpuFpu::registers_taken).
-    ///
-    /// # Errors
-    /// Nothing is changed then.
-    pub fn import_instead_of_saving(
+    /// Replaces the state by an image that something else made of `cpu`'s registers, which hold it.
+    pub(crate) fn import_instead_of_saving(
         &mut self,
+        cpu: CpuId,
         image: &StandardImage<'_>,
         kept_elsewhere: ComponentSet,
     ) -> Result<(), ImportError> {
-        if self.residence == Residence::Sealed {
-            return Err(ImportError::Sealed);
+        let residence = self.residence;
+        if residence != Residence::Registers(cpu) {
+            return Err(ImportError::NotInRegisters { cpu, residence });
         }
         self.area.import(image, kept_elsewhere)?;
         self.residence = Residence::Memory;
         Ok(())
     }
 
-    /// The legacy region and the live extended components of `source`, copied into this state;
-    /// components without room here are left out by the caller's choice of layout.
-    pub(crate) fn copy_from(&mut self, source: &XsaveArea<'_, S>) {
-        let live = source.xstate_bv().intersection(self.components());
-        self.area.replace(&source.legacy(), live, |component| {
-            source.extended(component)
-        });
+    /// Takes over what `source` holds, see [`XsaveArea::take_over`].
+    pub(crate) fn take_over(&mut self, source: &XsaveArea<'_, S>) -> Result<(), ImportError> {
+        self.area.take_over(source)?;
         self.residence = Residence::Memory;
+        Ok(())
     }
 
     /// Drops the content and takes the initial configuration, IA32_XFD included.
@@ -207,14 +200,6 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     /// The memory, for the end of the state's life.
     pub(crate) fn into_storage(self) -> S {
         self.area.into_storage()
-    }
-
-    /// The legacy region where it is known, for debuggers.
-    ///
-    /// # Errors
-    /// As [`in_memory`](Self::in_memory).
-    pub fn legacy(&self) -> Result<LegacyRegion, ImportError> {
-        self.in_memory().map(XsaveArea::legacy)
     }
 }
 

@@ -159,8 +159,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(())
     }
 
-    /// The thread was stopped and its registers are in `image` instead of having been saved: a
-    /// signal frame. `cpu` is the one it ran on.
+    /// The active state is in `cpu`'s registers, and instead of a save somebody else made `image` of
+    /// them: the kernel below this process a signal frame. The registers are nobody's then.
     ///
     /// # Errors
     /// [`ImportError`]; nothing is changed then.
@@ -171,8 +171,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         kept_elsewhere: ComponentSet,
     ) -> Result<(), ImportError> {
         self.active
-            .import_instead_of_saving(image, kept_elsewhere)?;
-        cpu.registers_taken();
+            .import_instead_of_saving(cpu.id(), image, kept_elsewhere)?;
+        cpu.forget(self.active.id());
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// room in `child` start in their initial configuration.
     ///
     /// # Errors
-    /// [`SwitchError`], with `child` given back: this thread's state could not be saved.
+    /// [`ForkError`], with `child` given back.
     #[expect(
         clippy::result_large_err,
         reason = "the memory is given back; a box would allocate"
@@ -189,20 +189,22 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
         mut child: Fpstate<'e, S>,
-    ) -> Result<Self, (SwitchError, Fpstate<'e, S>)> {
+    ) -> Result<Self, (ForkError, Fpstate<'e, S>)> {
         if self.parked.is_none() {
             // The parent goes on using its registers: after the save they hold a copy, and the
             // restore before its next use is skipped.
             if let Err(error) = self.save_before_switch(cpu) {
-                return Err((error, child));
+                return Err((ForkError::Save(error), child));
             }
         }
-        match self.own().in_memory() {
-            Ok(area) => child.copy_from(area),
-            // A thread's own state is never sealed, and it was saved above.
-            Err(_) => child.reset(),
+        let taken_over = self
+            .own()
+            .in_memory()
+            .and_then(|area| child.take_over(area));
+        match taken_over {
+            Ok(()) => Ok(Self::new(child)),
+            Err(error) => Err((ForkError::TakeOver(error), child)),
         }
-        Ok(Self::new(child))
     }
 
     /// The thread starts a new program: its state takes the initial configuration, and what any
@@ -255,6 +257,34 @@ pub(crate) fn require_current(decided: Switch, now: Switch) -> Result<(), Switch
         Ok(())
     } else {
         Err(SwitchError::Stale { decided, now })
+    }
+}
+
+/// Why a thread cannot be forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForkError {
+    /// The parent's state could not be saved.
+    Save(SwitchError),
+    /// The parent's state does not fit the child's memory, or cannot be read.
+    TakeOver(ImportError),
+}
+
+impl fmt::Display for ForkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Save(error) => write!(f, "the parent's state: {error}"),
+            Self::TakeOver(error) => write!(f, "the child's state: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for ForkError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Save(error) => Some(error),
+            Self::TakeOver(error) => Some(error),
+        }
     }
 }
 

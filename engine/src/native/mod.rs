@@ -3,7 +3,7 @@
 //! OS threads pinned to CPUs act as CPUs; host tasks and guests are machine code. In a process the
 //! compiler uses vector registers itself, so the engine's own Rust code is one long kernel section,
 //! and everything that needs a state in the registers - task code, a guest, the switches between
-//! them - is a [`script`] of steps that one [`assembly unit`](unit) carries out without returning to
+//! them - is a script of steps that one assembly unit carries out without returning to
 //! Rust. The library decides every step.
 //!
 //! * `unit` - the assembly: carries out steps, enters a guest and comes back

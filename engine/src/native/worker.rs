@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fpstate::{
-    BoxedArea, CpuFpu, CpuId, EnterError, Fpstate, ImportError, KernelSection, Layout, LeaveError,
-    Restoring, SignalFrameError, StateIds, SwitchError,
+    BoxedArea, CpuFpu, CpuId, EnterError, ForkError, Fpstate, ImportError, KernelSection, Layout,
+    LeaveError, LifeError, Restoring, SignalFrameError, StateError, StateIds, SwitchError,
 };
 use fpstate_arch::{ComponentSet, Enumeration};
 use fpstate_native::UserProcessor;
@@ -192,12 +192,15 @@ pub enum SliceError {
     /// A preempted guest's image does not fit its state.
     #[error("the image of a preempted guest: {0}")]
     Import(#[from] ImportError),
+    /// A thread could not fork.
+    #[error(transparent)]
+    Fork(#[from] ForkError),
     /// A thread could not exec or exit.
     #[error(transparent)]
-    Life(#[from] fpstate::thread::LifeError),
+    Life(#[from] LifeError),
     /// A state could not be made.
     #[error(transparent)]
-    State(#[from] fpstate::state::StateError),
+    State(#[from] StateError),
     /// A kernel section was to be ended on another CPU.
     #[error("a kernel section of another CPU was to be ended on {here}")]
     KernelSection {

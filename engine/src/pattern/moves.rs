@@ -124,7 +124,7 @@ macro_rules! store_hi16_zmm_and_opmasks {
 /// The first FLDENV empties the stack at the image's TOP, eight FLDs bring TOP round to the same
 /// place, and the second one sets what FLD changed and empties the registers that the tag word
 /// calls empty. FLD of 80 bits converts nothing. An untouched empty stack ends with FNINIT: with the
-/// zeros loaded before, that is the initial configuration (XINUSE[0] becomes 0; seen on AMD).
+/// zeros loaded before, that is the initial configuration (XINUSE\[0\] becomes 0; seen on AMD).
 macro_rules! load_x87_and_mxcsr {
     () => {
         "
