@@ -1,6 +1,6 @@
 //! What a vCPU costs in memory beyond its thread's own state: measured from what is allocated.
 
-use fpstate::{BoxedArea, Fpstate, GuestFpu, Layout, StateIds};
+use fpstate::{BoxedArea, Fpstate, GuestFpu, Identities, Layout};
 
 /// vCPUs allocated for a measurement.
 const SAMPLE: usize = 64;
@@ -22,10 +22,10 @@ impl Footprint {
     /// Allocates vCPUs of both designs and reads the allocator's count. No other thread may
     /// allocate meanwhile. `None` if memory runs out.
     pub fn measure(layout: Layout<'_>, live: LiveHeapBytes) -> Option<Self> {
-        let ids = StateIds::new();
+        let identities = Identities::new();
         let new_vcpu = || {
             let area = BoxedArea::for_layout(&layout).ok()?;
-            let fpstate = Fpstate::new(layout, area, ids.issue()).ok()?;
+            let fpstate = Fpstate::new(layout, area, &identities).ok()?;
             Some(Box::new(GuestFpu::new(fpstate)))
         };
         let one_state = per_vcpu(live, new_vcpu)?;

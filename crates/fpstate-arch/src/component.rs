@@ -60,6 +60,7 @@ impl Component {
     /// The component with this number, or `None` above 62: bit 63 of a bitmap never names a
     /// component (it is reserved in XCR0 and marks the compacted format in XCOMP_BV).
     #[must_use]
+    #[inline]
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::X87,
@@ -89,6 +90,7 @@ impl Component {
 
     /// The component's number, 0 to 62: its bit in every bitmap and its sub-leaf of CPUID leaf 0DH.
     #[must_use]
+    #[inline]
     pub const fn number(self) -> u8 {
         match self {
             Self::X87 => 0,
@@ -117,6 +119,7 @@ impl Component {
 
     /// Whether the component lives in the legacy region, whatever the area's format.
     #[must_use]
+    #[inline]
     pub const fn is_legacy(self) -> bool {
         ComponentSet::LEGACY.contains(self)
     }
@@ -177,18 +180,21 @@ impl ComponentSet {
 
     /// The set with exactly these bits.
     #[must_use]
+    #[inline]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
     /// The set as the bitmap of the manual.
     #[must_use]
+    #[inline]
     pub const fn bits(self) -> u64 {
         self.0
     }
 
     /// EDX:EAX, as the instructions take a bitmap; low half first.
     #[must_use]
+    #[inline]
     pub const fn halves(self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.0.to_le_bytes();
         (
@@ -199,6 +205,7 @@ impl ComponentSet {
 
     /// The bitmap whose low half was in EAX (or ECX) and whose high half was in EDX.
     #[must_use]
+    #[inline]
     pub const fn from_halves(low: u32, high: u32) -> Self {
         let ([a, b, c, d], [e, f, g, h]) = (low.to_le_bytes(), high.to_le_bytes());
         Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
@@ -206,6 +213,7 @@ impl ComponentSet {
 
     /// Only `component`.
     #[must_use]
+    #[inline]
     pub const fn only(component: Component) -> Self {
         // A component's number is at most 62, so the shift keeps its bit.
         Self(1u64.wrapping_shl(number_as_shift(component)))
@@ -213,54 +221,63 @@ impl ComponentSet {
 
     /// This set and `component`.
     #[must_use]
+    #[inline]
     pub const fn with(self, component: Component) -> Self {
         self.union(Self::only(component))
     }
 
     /// This set without `component`.
     #[must_use]
+    #[inline]
     pub const fn without(self, component: Component) -> Self {
         self.difference(Self::only(component))
     }
 
     /// Components in either set.
     #[must_use]
+    #[inline]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Components in both sets.
     #[must_use]
+    #[inline]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// Components in this set and not in `other`.
     #[must_use]
+    #[inline]
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// Whether `component` is in the set.
     #[must_use]
+    #[inline]
     pub const fn contains(self, component: Component) -> bool {
         self.intersects(Self::only(component))
     }
 
     /// Whether all of `other` is in the set.
     #[must_use]
+    #[inline]
     pub const fn contains_all(self, other: Self) -> bool {
         other.difference(self).is_empty()
     }
 
     /// Whether the sets share a component.
     #[must_use]
+    #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         !self.intersection(other).is_empty()
     }
 
     /// Whether no bit is set.
     #[must_use]
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -275,6 +292,7 @@ impl ComponentSet {
 }
 
 /// `Component::number` in the width that shifts take; const, where `u32::from` is not.
+#[inline]
 const fn number_as_shift(component: Component) -> u32 {
     u32::from_le_bytes([component.number(), 0, 0, 0])
 }

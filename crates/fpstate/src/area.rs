@@ -10,7 +10,6 @@ use crate::layout::Layout;
 use crate::storage::AreaStorage;
 
 /// Bytes at a multiple of 64, long enough for their layout, and a header that fits it.
-#[derive(Debug)]
 pub struct XsaveArea<'e, S> {
     storage: S,
     layout: Layout<'e>,
@@ -70,12 +69,18 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         as_restored(region, self.xstate_bv(), self.layout.format())
     }
 
-    /// Replaces x87, XMM and MXCSR. They are live from here on: a write that left XSTATE_BV alone
-    /// would be lost at the next restore, as that of `KVM_SET_FPU` is.
-    pub fn set_legacy(&mut self, region: &LegacyRegion) {
+    /// Replaces x87, XMM and MXCSR, for a CPU whose MXCSR has the bits of `mxcsr_mask`. They are
+    /// live from here on: a write that left XSTATE_BV alone would be lost at the next restore, as
+    /// that of `KVM_SET_FPU` is.
+    ///
+    /// # Errors
+    /// [`MxcsrError`]; nothing is changed then.
+    pub fn set_legacy(&mut self, region: &LegacyRegion, mxcsr_mask: u32) -> Result<(), MxcsrError> {
+        MxcsrError::check(region.mxcsr, mxcsr_mask)?;
         self.write_legacy(region);
         let live = ComponentSet::LEGACY.intersection(self.layout.components());
         self.set_xstate_bv(self.xstate_bv().union(live));
+        Ok(())
     }
 
     fn write_legacy(&mut self, region: &LegacyRegion) {
@@ -126,33 +131,56 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         self.bytes().get(self.layout.place_of(component)?.range())
     }
 
-    /// Replaces the whole state: legacy region, and the extended components in `xstate_bv`, each
-    /// from `bytes_of`. The caller has checked that every one has room and the right length.
+    /// Replaces the whole state: legacy region, and the extended components in `live`, each from
+    /// `bytes_of`; what `preserved` has stays. The caller has checked that every one has room and
+    /// the right length.
+    ///
+    /// XRSTOR takes MXCSR from a standard-format area whatever XSTATE_BV\[1\] is, but from a
+    /// compacted one only where it is 1 (SDM 1, 13.8.2). So an MXCSR of its own makes SSE part of a
+    /// compacted area, as XSAVEC does (SDM 1, 13.10).
     pub(crate) fn replace<'b>(
         &mut self,
         legacy: &LegacyRegion,
-        xstate_bv: ComponentSet,
+        live: ComponentSet,
+        preserved: ComponentSet,
         bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
     ) {
-        self.set_legacy(legacy);
+        let preserved = self.xstate_bv().intersection(preserved);
+        self.write_legacy(legacy);
         let layout = self.layout;
-        for placed in layout
-            .extended_components()
-            .filter(|p| xstate_bv.contains(p.component()))
-        {
+        for placed in layout.extended_components() {
+            let component = placed.component();
+            if !live.contains(component) || preserved.contains(component) {
+                continue;
+            }
             let target = self.bytes_mut().get_mut(placed.range());
-            if let (Some(target), Some(source)) = (target, bytes_of(placed.component())) {
+            if let (Some(target), Some(source)) = (target, bytes_of(component)) {
                 for (to, from) in target.iter_mut().zip(source) {
                     *to = *from;
                 }
             }
         }
-        self.set_xstate_bv(xstate_bv);
+        let live = match layout.format() {
+            Format::Compacted if legacy.mxcsr != Mxcsr::INITIAL => live.with(Component::Sse),
+            Format::Compacted | Format::Standard | Format::Fxsave => live,
+        };
+        self.set_xstate_bv(live.union(preserved));
     }
 
     /// The storage.
     pub(crate) fn into_storage(self) -> S {
         self.storage
+    }
+}
+
+impl<S> fmt::Debug for XsaveArea<'_, S> {
+    /// The layout and not the bytes: registers hold key material, and this goes into kernel logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XsaveArea")
+            .field("format", &self.layout.format())
+            .field("components", &self.layout.components())
+            .field("area_len", &self.layout.area_len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,6 +223,37 @@ fn check(layout: &Layout<'_>, bytes: &[u8]) -> Result<(), AreaError> {
 const ALIGNMENT: usize = 64;
 
 const _: () = assert!(LEGACY_REGION_LEN + XSAVE_HEADER_LEN == EXTENDED_REGION_OFFSET);
+
+/// MXCSR has a bit that the CPU lacks; LDMXCSR and XRSTOR raise #GP(0) for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MxcsrError {
+    /// Its value.
+    pub found: u32,
+    /// The bits allowed.
+    pub mask: u32,
+}
+
+impl MxcsrError {
+    pub(crate) const fn check(mxcsr: Mxcsr, mask: u32) -> Result<(), Self> {
+        if mxcsr.is_valid_under(mask) {
+            Ok(())
+        } else {
+            Err(Self {
+                found: mxcsr.bits(),
+                mask,
+            })
+        }
+    }
+}
+
+impl fmt::Display for MxcsrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, mask } = self;
+        write!(f, "MXCSR at byte 24 is {found:#x}; allowed bits: {mask:#x}")
+    }
+}
+
+impl core::error::Error for MxcsrError {}
 
 /// Why memory cannot be an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,6 +402,27 @@ mod tests {
     }
 
     #[test]
+    fn an_mxcsr_the_cpu_lacks_is_refused_and_changes_nothing() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::standard(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        let region = LegacyRegion {
+            mxcsr: Mxcsr::from_bits(0x1_1f80),
+            ..LegacyRegion::INITIAL
+        };
+        let refused = area.set_legacy(&region, 0xffff);
+        assert_eq!(
+            refused,
+            Err(MxcsrError {
+                found: 0x1_1f80,
+                mask: 0xffff
+            })
+        );
+        assert_eq!(area.legacy(), LegacyRegion::INITIAL);
+    }
+
+    #[test]
     fn a_legacy_region_that_is_written_is_live() {
         let cpu = avx_cpu();
         let mut memory = Memory([0; 1024]);
@@ -353,7 +433,7 @@ mod tests {
             xmm: [[0xaa; 16]; 16],
             ..LegacyRegion::INITIAL
         };
-        area.set_legacy(&region);
+        area.set_legacy(&region, 0xffff).unwrap();
         assert_eq!(area.xstate_bv(), ComponentSet::LEGACY);
         assert_eq!(area.legacy(), region);
     }

@@ -36,11 +36,13 @@ impl BoxedArea {
 }
 
 impl AreaStorage for BoxedArea {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         let end = self.start.saturating_add(self.len);
         self.memory.get(self.start..end).unwrap_or(&[])
     }
 
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let end = self.start.saturating_add(self.len);
         self.memory.get_mut(self.start..end).unwrap_or(&mut [])

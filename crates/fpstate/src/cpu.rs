@@ -1,14 +1,17 @@
 //! `CpuFpu`: whose state the registers of one CPU hold.
 
+use core::fmt;
+
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::fault::Fault;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
+use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
-use crate::instructions::{SaveInstruction, SwitchInstructions};
-use crate::ownership::{CpuId, StateId};
+use crate::instructions::SwitchInstructions;
+use crate::ownership::{CpuId, Identities, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
 use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch, SwitchError};
@@ -17,7 +20,8 @@ use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch, SwitchErro
 /// IA32_XFD.
 ///
 /// A kernel keeps one per CPU and reaches it with preemption (and interrupts that use the FPU)
-/// disabled: `&mut CpuFpu` is Linux's `fpregs_lock()`. A CPU that comes online gets a new one, so
+/// disabled: `&mut CpuFpu` is Linux's `fpregs_lock()`. With a ring-0 processor, which must stay on
+/// its CPU, it is neither `Send` nor `Sync`; per-CPU storage that guarantees this may say so. A CPU that comes online gets a new one, so
 /// nothing from before it went offline can look loaded.
 #[derive(Debug)]
 pub struct CpuFpu<P> {
@@ -31,28 +35,24 @@ pub struct CpuFpu<P> {
 
 impl<P: Processor> CpuFpu<P> {
     /// Takes over a CPU as it is: reads XCR0, and IA32_XSS and IA32_XFD where `instructions` reach
-    /// them.
+    /// them. CR4.OSXSAVE (or CR4.OSFXSR) is 1 and CR0.TS is 0, now and later.
     ///
     /// # Errors
     /// The processor's fault.
     pub fn adopt(
         mut processor: P,
-        id: CpuId,
+        number: u32,
+        identities: &Identities,
         instructions: SwitchInstructions,
     ) -> Result<Self, Fault> {
-        let xcr0 = match instructions.save() {
-            SaveInstruction::Fxsave => ComponentSet::LEGACY,
-            SaveInstruction::Xsave
-            | SaveInstruction::Xsaveopt
-            | SaveInstruction::Xsavec
-            | SaveInstruction::Xsaves => processor.xgetbv()?,
+        let xcr0 = match instructions.save().format() {
+            Format::Fxsave => ComponentSet::LEGACY,
+            Format::Standard | Format::Compacted => processor.xgetbv()?,
         };
-        let xss = match instructions.save() {
-            SaveInstruction::Xsaves => processor.read_xss()?,
-            SaveInstruction::Fxsave
-            | SaveInstruction::Xsave
-            | SaveInstruction::Xsaveopt
-            | SaveInstruction::Xsavec => ComponentSet::EMPTY,
+        let xss = if instructions.reaches_xss() {
+            processor.read_xss()?
+        } else {
+            ComponentSet::EMPTY
         };
         let xfd = if instructions.has_xfd() {
             let disabled = processor.read_xfd()?;
@@ -61,6 +61,7 @@ impl<P: Processor> CpuFpu<P> {
         } else {
             Xfd::NOTHING
         };
+        let id = identities.cpu(number);
         let switched = xcr0.union(xss).without(Component::Pkru);
         let registers = RegisterContent::Nobody;
         Ok(Self {
@@ -77,39 +78,54 @@ impl<P: Processor> CpuFpu<P> {
     /// on-demand component is ever enabled without being disabled by XFD first (invariant I49).
     ///
     /// # Errors
-    /// The processor's fault.
+    /// [`BringUpError`]; registers that the CPU does not have, or that `instructions` do not reach,
+    /// must be given as after RESET.
     pub fn bring_up(
         mut processor: P,
-        id: CpuId,
+        number: u32,
+        identities: &Identities,
         instructions: SwitchInstructions,
-        xcr0: Xcr0,
-        xss: Xss,
-        xfd: Xfd,
-    ) -> Result<Self, Fault> {
+        registers: ControlRegisters,
+    ) -> Result<Self, BringUpError> {
+        let ControlRegisters { xcr0, xss, xfd } = registers;
         if instructions.has_xfd() {
-            processor.write_xfd(xfd)?;
+            processor.write_xfd(xfd).map_err(BringUpError::Fault)?;
+        } else if xfd != Xfd::NOTHING {
+            return Err(BringUpError::Xfd {
+                found: xfd.components(),
+            });
         }
-        match instructions.save() {
-            SaveInstruction::Fxsave => {}
-            SaveInstruction::Xsave | SaveInstruction::Xsaveopt | SaveInstruction::Xsavec => {
-                processor.xsetbv(xcr0)?;
+        match instructions.save().format() {
+            Format::Fxsave if xcr0 != Xcr0::AFTER_RESET => {
+                return Err(BringUpError::Xcr0 {
+                    found: xcr0.components(),
+                });
             }
-            SaveInstruction::Xsaves => {
-                processor.xsetbv(xcr0)?;
-                processor.write_xss(xss)?;
+            Format::Fxsave => {}
+            Format::Standard | Format::Compacted => {
+                processor.xsetbv(xcr0).map_err(BringUpError::Fault)?;
             }
         }
-        Self::adopt(processor, id, instructions)
+        if instructions.reaches_xss() {
+            processor.write_xss(xss).map_err(BringUpError::Fault)?;
+        } else if xss != Xss::AFTER_RESET {
+            return Err(BringUpError::Xss {
+                found: xss.components(),
+            });
+        }
+        Self::adopt(processor, number, identities, instructions).map_err(BringUpError::Fault)
     }
 
-    /// The CPU's number.
+    /// Which CPU it is.
     #[must_use]
+    #[inline]
     pub const fn id(&self) -> CpuId {
         self.id
     }
 
     /// What it switches with.
     #[must_use]
+    #[inline]
     pub const fn instructions(&self) -> SwitchInstructions {
         self.instructions
     }
@@ -122,12 +138,14 @@ impl<P: Processor> CpuFpu<P> {
 
     /// What its registers hold.
     #[must_use]
+    #[inline]
     pub const fn registers(&self) -> RegisterContent {
         self.registers
     }
 
     /// What the switch decisions need to know.
     #[must_use]
+    #[inline]
     pub const fn facts(&self) -> CpuFacts {
         CpuFacts {
             id: self.id,
@@ -167,6 +185,14 @@ impl<P: Processor> CpuFpu<P> {
                 Ok(())
             }
         }
+    }
+
+    /// Drops what the registers hold, even a state's only copy, and even inside a kernel section
+    /// whose token was lost. For cleaning up after a thread that was killed or a vCPU that was torn
+    /// down; gives what was dropped. The state of it, if it still lives, takes its initial
+    /// configuration with [`ThreadFpu::discard_active`](crate::ThreadFpu::discard_active).
+    pub const fn discard_registers(&mut self) -> RegisterContent {
+        core::mem::replace(&mut self.registers, RegisterContent::Nobody)
     }
 
     /// Makes sure that the registers are nobody's if they are `state`'s: it is about to be edited
@@ -254,6 +280,60 @@ impl<P: Processor> CpuFpu<P> {
             // The hardware puts a sealed state there by itself.
             (Restore::Nothing, Some(_)) => self.registers = RegisterContent::Nobody,
             (Restore::Deferred, _) | (_, None) => {}
+        }
+    }
+}
+
+/// What [`CpuFpu::bring_up`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlRegisters {
+    /// XCR0.
+    pub xcr0: Xcr0,
+    /// IA32_XSS.
+    pub xss: Xss,
+    /// IA32_XFD: the on-demand components.
+    pub xfd: Xfd,
+}
+
+/// Why a CPU cannot be brought up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BringUpError {
+    /// A value for XCR0 on a CPU without XSAVE.
+    Xcr0 {
+        /// The value.
+        found: ComponentSet,
+    },
+    /// A value for IA32_XSS where XSAVES is not used.
+    Xss {
+        /// The value.
+        found: ComponentSet,
+    },
+    /// A value for IA32_XFD on a CPU without it.
+    Xfd {
+        /// The value.
+        found: ComponentSet,
+    },
+    /// The processor refused.
+    Fault(Fault),
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Xcr0 { found } => write!(f, "XCR0 {found} on a CPU without XSAVE"),
+            Self::Xss { found } => write!(f, "IA32_XSS {found} where XSAVES is not used"),
+            Self::Xfd { found } => write!(f, "IA32_XFD {found} on a CPU without it"),
+            Self::Fault(fault) => write!(f, "the processor refused: {fault}"),
+        }
+    }
+}
+
+impl core::error::Error for BringUpError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Xcr0 { .. } | Self::Xss { .. } | Self::Xfd { .. } => None,
         }
     }
 }

@@ -1,5 +1,11 @@
 //! `GuestFpu`: a vCPU's extended state between runs.
 
+use core::fmt;
+
+use fpstate_arch::component::ComponentSet;
+
+use crate::area::XsaveArea;
+use crate::image::{ImportError, NotInMemory, StandardImage};
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -42,9 +48,40 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         self.fpstate.as_ref()
     }
 
-    /// The state, to edit or import into, or `None` while a thread runs the vCPU.
-    pub const fn fpstate_mut(&mut self) -> Option<&mut Fpstate<'e, S>> {
-        self.fpstate.as_mut()
+    /// The area of the state, to edit in memory.
+    ///
+    /// # Errors
+    /// [`GuestStateError::Running`] while a thread runs the vCPU.
+    pub fn edit(&mut self) -> Result<&mut XsaveArea<'e, S>, GuestStateError> {
+        let guest = self.id;
+        match &mut self.fpstate {
+            Some(fpstate) => fpstate.edit().map_err(GuestStateError::NotInMemory),
+            None => Err(GuestStateError::Running { guest }),
+        }
+    }
+
+    /// Replaces the state by an image, see [`XsaveArea::import`].
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import(
+        &mut self,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), GuestStateError> {
+        let guest = self.id;
+        match &mut self.fpstate {
+            Some(fpstate) => fpstate
+                .import(image, kept_elsewhere)
+                .map_err(GuestStateError::Import),
+            None => Err(GuestStateError::Running { guest }),
+        }
+    }
+
+    /// The bytes of the state's area, for whoever carries out a [`Decided`](crate::switch::Decided)
+    /// switch itself; `None` while a thread runs the vCPU.
+    pub fn area(&mut self) -> Option<&mut [u8]> {
+        self.fpstate.as_mut().map(Fpstate::save_target)
     }
 
     /// The vCPU ends: gives the memory back.
@@ -58,3 +95,30 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         }
     }
 }
+
+/// Why a vCPU's state cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GuestStateError {
+    /// A thread runs the vCPU; the state is with the thread.
+    Running {
+        /// The state.
+        guest: StateId,
+    },
+    /// The area does not hold the state.
+    NotInMemory(NotInMemory),
+    /// The image cannot become this state.
+    Import(ImportError),
+}
+
+impl fmt::Display for GuestStateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running { guest } => write!(f, "a thread runs the guest of {guest}"),
+            Self::NotInMemory(error) => error.fmt(f),
+            Self::Import(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GuestStateError {}

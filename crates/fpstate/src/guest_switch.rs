@@ -14,8 +14,8 @@ use crate::guest::GuestFpu;
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{Restoring, Switch, SwitchError, decide_exchange};
-use crate::thread::{ThreadFpu, require_current};
+use crate::switch::{Decided, Restoring, StateFacts, Switch, SwitchError, decide_exchange};
+use crate::thread::ThreadFpu;
 
 impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// Entering `vcpu_run`: the guest's state becomes the thread's active one and the thread's own
@@ -30,12 +30,30 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Switch, EnterError> {
-        let switch = self.decide_enter_guest(guest, cpu, restoring)?;
+        let (switch, _) = self.plan_entry(guest, cpu, restoring)?;
         let incoming = guest.fpstate.as_mut();
         cpu.carry_out(switch, Some(&mut self.active), incoming)
             .map_err(EnterError::Switch)?;
         self.take_in(guest);
         Ok(switch)
+    }
+
+    fn plan_entry(
+        &self,
+        guest: &GuestFpu<'e, S>,
+        cpu: &CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<(Switch, StateFacts), EnterError> {
+        if let Some(running) = self.running_guest() {
+            return Err(EnterError::AlreadyInGuest { running });
+        }
+        let Some(incoming) = &guest.fpstate else {
+            return Err(EnterError::GuestInUse { guest: guest.id() });
+        };
+        let incoming = incoming.facts();
+        decide_exchange(self.active.facts(), incoming, cpu.facts(), restoring)
+            .map(|switch| (switch, incoming))
+            .map_err(EnterError::Switch)
     }
 
     /// What [`enter_guest`](Self::enter_guest) would do.
@@ -47,23 +65,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         guest: &GuestFpu<'e, S>,
         cpu: &CpuFpu<impl Processor>,
         restoring: Restoring,
-    ) -> Result<Switch, EnterError> {
-        if let Some(running) = self.running_guest() {
-            return Err(EnterError::AlreadyInGuest { running });
-        }
-        let Some(incoming) = &guest.fpstate else {
-            return Err(EnterError::GuestInUse { guest: guest.id() });
-        };
-        decide_exchange(
-            self.active.facts(),
-            incoming.facts(),
-            cpu.facts(),
-            restoring,
-        )
-        .map_err(EnterError::Switch)
+    ) -> Result<Decided, EnterError> {
+        let (switch, incoming) = self.plan_entry(guest, cpu, restoring)?;
+        Ok(Decided::new(
+            switch,
+            Some(self.active.facts()),
+            Some(incoming),
+            cpu.id(),
+        ))
     }
 
-    /// Notes that somebody else carried out `switch`, which
+    /// Notes that somebody else carried out what
     /// [`decide_enter_guest`](Self::decide_enter_guest) decided with the same `restoring`, and lets
     /// the states change places.
     ///
@@ -75,11 +87,16 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         guest: &mut GuestFpu<'e, S>,
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
-        switch: Switch,
+        decided: Decided,
     ) -> Result<(), EnterError> {
-        require_current(switch, self.decide_enter_guest(guest, cpu, restoring)?)
+        decided
+            .require_current(self.decide_enter_guest(guest, cpu, restoring)?)
             .map_err(EnterError::Switch)?;
-        cpu.note(switch, Some(&mut self.active), guest.fpstate.as_mut());
+        cpu.note(
+            decided.switch(),
+            Some(&mut self.active),
+            guest.fpstate.as_mut(),
+        );
         self.take_in(guest);
         Ok(())
     }
@@ -101,11 +118,27 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Switch, LeaveError> {
-        let switch = self.decide_leave_guest(guest, cpu, restoring)?;
+        let (switch, _) = self.plan_leave(guest.id(), cpu, restoring)?;
         cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
             .map_err(LeaveError::Switch)?;
         self.give_back(guest);
         Ok(switch)
+    }
+
+    fn plan_leave(
+        &self,
+        asked: StateId,
+        cpu: &CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<(Switch, StateFacts), LeaveError> {
+        let own: &Fpstate<'e, S> = self.parked.as_ref().ok_or(LeaveError::NotInGuest)?;
+        let running = self.active.id();
+        if running != asked {
+            return Err(LeaveError::OtherGuest { running, asked });
+        }
+        decide_exchange(self.active.facts(), own.facts(), cpu.facts(), restoring)
+            .map(|switch| (switch, own.facts()))
+            .map_err(LeaveError::Switch)
     }
 
     /// What [`leave_guest`](Self::leave_guest) would do.
@@ -117,17 +150,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         guest: &GuestFpu<'e, S>,
         cpu: &CpuFpu<impl Processor>,
         restoring: Restoring,
-    ) -> Result<Switch, LeaveError> {
-        let own: &Fpstate<'e, S> = self.parked.as_ref().ok_or(LeaveError::NotInGuest)?;
-        let (running, asked) = (self.active.id(), guest.id());
-        if running != asked {
-            return Err(LeaveError::OtherGuest { running, asked });
-        }
-        decide_exchange(self.active.facts(), own.facts(), cpu.facts(), restoring)
-            .map_err(LeaveError::Switch)
+    ) -> Result<Decided, LeaveError> {
+        let (switch, own) = self.plan_leave(guest.id(), cpu, restoring)?;
+        Ok(Decided::new(
+            switch,
+            Some(self.active.facts()),
+            Some(own),
+            cpu.id(),
+        ))
     }
 
-    /// Notes that somebody else carried out `switch`, which
+    /// Notes that somebody else carried out what
     /// [`decide_leave_guest`](Self::decide_leave_guest) decided with the same `restoring`, and lets
     /// the states change places.
     ///
@@ -139,13 +172,36 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         guest: &mut GuestFpu<'e, S>,
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
-        switch: Switch,
+        decided: Decided,
     ) -> Result<(), LeaveError> {
-        require_current(switch, self.decide_leave_guest(guest, cpu, restoring)?)
+        decided
+            .require_current(self.decide_leave_guest(guest, cpu, restoring)?)
             .map_err(LeaveError::Switch)?;
-        cpu.note(switch, Some(&mut self.active), self.parked.as_mut());
+        cpu.note(
+            decided.switch(),
+            Some(&mut self.active),
+            self.parked.as_mut(),
+        );
         self.give_back(guest);
         Ok(())
+    }
+
+    /// Leaves a guest whose `GuestFpu` is gone: the guest's state is saved if need be and given to
+    /// the caller, the thread's own is active again and not restored yet.
+    ///
+    /// # Errors
+    /// [`LeaveError`]; the thread is still in the guest then.
+    pub fn abandon_guest(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Fpstate<'e, S>, LeaveError> {
+        let switch = self
+            .plan_leave(self.active.id(), cpu, Restoring::Deferred)?
+            .0;
+        cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
+            .map_err(LeaveError::Switch)?;
+        let own = self.parked.take().ok_or(LeaveError::NotInGuest)?;
+        Ok(mem::replace(&mut self.active, own))
     }
 
     fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
@@ -173,6 +229,12 @@ pub enum EnterError {
     Switch(SwitchError),
 }
 
+impl From<SwitchError> for EnterError {
+    fn from(error: SwitchError) -> Self {
+        Self::Switch(error)
+    }
+}
+
 impl fmt::Display for EnterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,7 +250,8 @@ impl fmt::Display for EnterError {
 impl core::error::Error for EnterError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Switch(error) => Some(error),
+            // Displayed as it is: what it says of its source goes on.
+            Self::Switch(error) => error.source(),
             Self::AlreadyInGuest { .. } | Self::GuestInUse { .. } => None,
         }
     }
@@ -211,6 +274,12 @@ pub enum LeaveError {
     Switch(SwitchError),
 }
 
+impl From<SwitchError> for LeaveError {
+    fn from(error: SwitchError) -> Self {
+        Self::Switch(error)
+    }
+}
+
 impl fmt::Display for LeaveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -229,7 +298,8 @@ impl fmt::Display for LeaveError {
 impl core::error::Error for LeaveError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Switch(error) => Some(error),
+            // Displayed as it is: what it says of its source goes on.
+            Self::Switch(error) => error.source(),
             Self::NotInGuest | Self::OtherGuest { .. } => None,
         }
     }

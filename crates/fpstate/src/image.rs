@@ -6,12 +6,16 @@ use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
 use fpstate_arch::xsave_header::{Format, XsaveHeader};
 
-use crate::area::{XsaveArea, as_restored};
+use crate::area::{MxcsrError, XsaveArea, as_restored};
 use crate::layout::Layout;
 use crate::ownership::{CpuId, Residence};
 use crate::storage::AreaStorage;
 
-/// A standard-format XSAVE image that XRSTOR would accept, still in the bytes it came in.
+/// A standard-format XSAVE image, checked, still in the bytes it came in.
+///
+/// The rules are those of Linux for images from outside (`KVM_SET_XSAVE`, `ptrace`), which are
+/// stricter than XRSTOR's: XCOMP_BV and all 48 reserved bytes of the header are 0, while XRSTOR
+/// ignores the last 40 of them.
 ///
 /// Holding one is the proof that its header and MXCSR were checked; whether it fits a state is
 /// checked when it is imported.
@@ -24,8 +28,8 @@ pub struct StandardImage<'b> {
 }
 
 impl<'b> StandardImage<'b> {
-    /// Checks `bytes` as an image of `layout` by the rules of XRSTOR (SDM 1, 13.8.1), for a CPU
-    /// whose MXCSR has the bits of `mxcsr_mask`.
+    /// Checks `bytes` as an image of `layout`, for a CPU whose MXCSR has the bits of `mxcsr_mask`.
+    /// MXCSR is judged whatever XSTATE_BV is, as XRSTOR does (SDM 1, 13.8.1).
     ///
     /// # Errors
     /// The first rule broken, with what was found and what is allowed.
@@ -45,12 +49,7 @@ impl<'b> StandardImage<'b> {
         let header = XsaveHeader::from_bytes(header);
         let legacy = LegacyRegion::from_bytes(legacy);
         check_header(&header, layout.components())?;
-        if !legacy.mxcsr.is_valid_under(mxcsr_mask) {
-            return Err(ImageError::Mxcsr {
-                found: legacy.mxcsr.bits(),
-                mask: mxcsr_mask,
-            });
-        }
+        MxcsrError::check(legacy.mxcsr, mxcsr_mask).map_err(ImageError::Mxcsr)?;
         Ok(Self {
             bytes,
             layout,
@@ -101,9 +100,10 @@ fn check_header(header: &XsaveHeader, allowed: ComponentSet) -> Result<(), Image
 }
 
 impl<S: AreaStorage> XsaveArea<'_, S> {
-    /// Replaces the state in this area by `image`, except for the components `kept_elsewhere` (PKRU,
-    /// which is switched on its own), which are neither read nor written. Components the image does
-    /// not have become initial.
+    /// Replaces the state in this area by `image`. Components the image does not have become
+    /// initial; supervisor components, which no standard-format image has, stay as they are, and
+    /// so do the components `kept_elsewhere` (PKRU, which is switched on its own), which are
+    /// neither read nor written.
     ///
     /// # Errors
     /// Nothing is changed then.
@@ -112,6 +112,11 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
         image: &StandardImage<'_>,
         kept_elsewhere: ComponentSet,
     ) -> Result<(), ImportError> {
+        if kept_elsewhere.intersects(ComponentSet::LEGACY) {
+            return Err(ImportError::LegacyKeptElsewhere {
+                found: kept_elsewhere,
+            });
+        }
         let wanted = image.xstate_bv().difference(kept_elsewhere);
         let room = self.layout().components();
         if !room.contains_all(wanted) {
@@ -121,24 +126,29 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
             });
         }
         self.check_lengths(wanted, |component| image.extended(component))?;
-        self.replace(&image.legacy(), wanted, |component| {
+        let supervisor = self.layout().enumeration().supervisor_components();
+        let preserved = supervisor.union(kept_elsewhere);
+        self.replace(&image.legacy(), wanted, preserved, |component| {
             image.extended(component)
         });
         Ok(())
     }
 
-    /// Replaces the state by `source`'s, as far as there is room; what has none here is left out by
-    /// the caller's choice of layout.
+    /// Replaces the state by the `wanted` components of `source`'s, as far as there is room; the
+    /// others become initial.
     ///
     /// # Errors
     /// [`ImportError::Length`]; nothing is changed then.
     pub(crate) fn take_over<T: AreaStorage>(
         &mut self,
         source: &XsaveArea<'_, T>,
+        wanted: ComponentSet,
     ) -> Result<(), ImportError> {
-        let wanted = source.xstate_bv().intersection(self.layout().components());
+        let room = self.layout().components();
+        let wanted = source.xstate_bv().intersection(wanted).intersection(room);
         self.check_lengths(wanted, |component| source.extended(component))?;
-        self.replace(&source.legacy(), wanted, |component| {
+        let nothing = ComponentSet::EMPTY;
+        self.replace(&source.legacy(), wanted, nothing, |component| {
             source.extended(component)
         });
         Ok(())
@@ -202,12 +212,7 @@ pub enum ImageError {
         allowed: ComponentSet,
     },
     /// MXCSR (bytes 27:24) has a bit the CPU lacks.
-    Mxcsr {
-        /// Its value.
-        found: u32,
-        /// The bits allowed.
-        mask: u32,
-    },
+    Mxcsr(MxcsrError),
 }
 
 impl fmt::Display for ImageError {
@@ -232,9 +237,7 @@ impl fmt::Display for ImageError {
                 let refused = found.difference(*allowed);
                 write!(f, "XSTATE_BV at byte 512 has {refused}; allowed: {allowed}")
             }
-            Self::Mxcsr { found, mask } => {
-                write!(f, "MXCSR at byte 24 is {found:#x}; allowed bits: {mask:#x}")
-            }
+            Self::Mxcsr(error) => error.fmt(f),
         }
     }
 }
@@ -261,11 +264,13 @@ pub enum ImportError {
         /// Bytes in the state.
         needed: usize,
     },
-    /// The registers of a CPU hold the only copy of the state; it cannot be replaced in memory.
-    InRegisters {
-        /// The CPU.
-        cpu: CpuId,
+    /// x87 and SSE cannot be kept elsewhere: they are one region with MXCSR.
+    LegacyKeptElsewhere {
+        /// The components given.
+        found: ComponentSet,
     },
+    /// The state is not in memory.
+    NotInMemory(NotInMemory),
     /// The state is not in the registers of the CPU that the image was made of.
     NotInRegisters {
         /// The CPU.
@@ -273,8 +278,6 @@ pub enum ImportError {
         /// Where the state is.
         residence: Residence,
     },
-    /// The hardware keeps the state (SEV-ES, TDX).
-    Sealed,
 }
 
 impl fmt::Display for ImportError {
@@ -297,16 +300,41 @@ impl fmt::Display for ImportError {
                     "{component} has {found} bytes in the image and {needed} here"
                 )
             }
-            Self::InRegisters { cpu } => write!(f, "the state is in the registers of {cpu}"),
             Self::NotInRegisters { cpu, residence } => {
                 write!(
                     f,
                     "the state is not in the registers of {cpu} but {residence:?}"
                 )
             }
-            Self::Sealed => f.write_str("the state is sealed by the hardware"),
+            Self::LegacyKeptElsewhere { found } => {
+                write!(f, "{found} kept elsewhere; allowed: extended components")
+            }
+            Self::NotInMemory(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for ImportError {}
+
+/// The area does not hold the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotInMemory {
+    /// The registers of a CPU hold the only copy.
+    InRegisters {
+        /// The CPU.
+        cpu: CpuId,
+    },
+    /// The hardware keeps the state (SEV-ES, TDX).
+    Sealed,
+}
+
+impl fmt::Display for NotInMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InRegisters { cpu } => write!(f, "the state is in the registers of {cpu}"),
+            Self::Sealed => f.write_str("the state is sealed by the hardware"),
+        }
+    }
+}
+
+impl core::error::Error for NotInMemory {}

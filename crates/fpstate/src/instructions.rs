@@ -38,6 +38,7 @@ impl core::fmt::Display for SaveInstruction {
 impl SaveInstruction {
     /// The format it writes.
     #[must_use]
+    #[inline]
     pub const fn format(self) -> Format {
         match self {
             Self::Fxsave => Format::Fxsave,
@@ -50,6 +51,7 @@ impl SaveInstruction {
     ///
     /// # Errors
     /// The instruction's fault.
+    #[inline]
     pub fn execute(
         self,
         processor: &mut impl Processor,
@@ -92,6 +94,7 @@ impl RestoreInstruction {
     ///
     /// # Errors
     /// The instruction's fault.
+    #[inline]
     pub fn execute(
         self,
         processor: &mut impl Processor,
@@ -116,6 +119,7 @@ pub struct SwitchInstructions {
 impl SwitchInstructions {
     /// The best pair in ring 0: XSAVES, else what [`for_user_mode`](Self::for_user_mode) takes.
     #[must_use]
+    #[inline]
     pub const fn for_ring0(enumeration: &Enumeration) -> Self {
         let xfd = enumeration.has(Instruction::Xfd);
         if enumeration.has(Instruction::Xsaves) {
@@ -132,6 +136,7 @@ impl SwitchInstructions {
 
     /// The best pair at CPL 3: XSAVEC, XSAVEOPT, XSAVE, FXSAVE. IA32_XFD cannot be reached there.
     #[must_use]
+    #[inline]
     pub const fn for_user_mode(enumeration: &Enumeration) -> Self {
         let save = if enumeration.has(Instruction::Xsavec) {
             SaveInstruction::Xsavec
@@ -147,12 +152,14 @@ impl SwitchInstructions {
 
     /// The instruction that saves.
     #[must_use]
+    #[inline]
     pub const fn save(self) -> SaveInstruction {
         self.save
     }
 
     /// The instruction that restores what [`save`](Self::save) wrote.
     #[must_use]
+    #[inline]
     pub const fn restore(self) -> RestoreInstruction {
         match self.save {
             SaveInstruction::Fxsave => RestoreInstruction::Fxrstor,
@@ -163,8 +170,22 @@ impl SwitchInstructions {
         }
     }
 
+    /// Whether IA32_XSS is there and in reach.
+    #[must_use]
+    #[inline]
+    pub const fn reaches_xss(self) -> bool {
+        match self.save {
+            SaveInstruction::Xsaves => true,
+            SaveInstruction::Fxsave
+            | SaveInstruction::Xsave
+            | SaveInstruction::Xsaveopt
+            | SaveInstruction::Xsavec => false,
+        }
+    }
+
     /// Whether IA32_XFD is there and in reach.
     #[must_use]
+    #[inline]
     pub const fn has_xfd(self) -> bool {
         self.xfd
     }

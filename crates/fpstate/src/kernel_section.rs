@@ -8,8 +8,8 @@ use fpstate_arch::processor::Processor;
 use crate::cpu::CpuFpu;
 use crate::ownership::CpuId;
 use crate::storage::AreaStorage;
-use crate::switch::{RegisterContent, Switch, SwitchError};
-use crate::thread::{ThreadFpu, require_current};
+use crate::switch::{Decided, RegisterContent, Switch, SwitchError};
+use crate::thread::ThreadFpu;
 
 /// The registers of a CPU belong to the kernel until this is given back. Sections do not nest
 /// (invariant I46), and no state is restored on the CPU meanwhile.
@@ -31,29 +31,52 @@ pub enum KernelUse {
 }
 
 impl<P: Processor> CpuFpu<P> {
-    /// Gives this CPU's registers to the kernel, after saving `current`'s state if they hold the
-    /// only copy. `current` is the user thread that runs on this CPU; `None` on a kernel thread.
+    /// Gives this CPU's registers to the kernel on a user thread, `current`, after saving its
+    /// active state if they hold the only copy.
     ///
     /// # Errors
     /// [`SwitchError::KernelSection`] inside a section; [`SwitchError::WouldDiscard`] if the
-    /// registers hold the only copy of a state that is not `current`'s.
+    /// registers hold the only copy of a state that is not `current`'s active one.
     pub fn begin_kernel_section<S: AreaStorage>(
         &mut self,
-        current: Option<&mut ThreadFpu<'_, S>>,
+        current: &mut ThreadFpu<'_, S>,
         kernel_use: KernelUse,
     ) -> Result<(KernelSection, Switch), SwitchError> {
-        let switch = self.decide_begin_kernel_section(current.as_deref())?;
-        self.carry_out(switch, current.map(|thread| &mut thread.active), None)?;
-        match kernel_use {
-            KernelUse::IntegerVectors => {}
-            KernelUse::FloatVectors => self.set_mxcsr_for_kernel()?,
-            KernelUse::X87 => {
-                self.set_mxcsr_for_kernel()?;
-                self.set_registers(RegisterContent::Nobody);
-                self.processor().fninit().map_err(SwitchError::Fault)?;
+        let switch = self.plan_section(current)?;
+        self.carry_out(switch, Some(&mut current.active), None)?;
+        Ok((self.begin_for(kernel_use)?, switch))
+    }
+
+    /// The same on a kernel thread, which has no state of its own.
+    ///
+    /// # Errors
+    /// [`SwitchError::KernelSection`] inside a section; [`SwitchError::WouldDiscard`] if the
+    /// registers hold the only copy of a state: it should have been saved when its thread was
+    /// switched away from.
+    pub fn begin_kernel_thread_section(
+        &mut self,
+        kernel_use: KernelUse,
+    ) -> Result<KernelSection, SwitchError> {
+        self.registers_taken()?;
+        self.begin_for(kernel_use)
+    }
+
+    fn plan_section<S: AreaStorage>(
+        &self,
+        current: &ThreadFpu<'_, S>,
+    ) -> Result<Switch, SwitchError> {
+        match self.registers() {
+            RegisterContent::Kernel => Err(SwitchError::KernelSection { cpu: self.id() }),
+            RegisterContent::OnlyCopyOf(state) if current.active().id() != state => {
+                Err(SwitchError::WouldDiscard {
+                    state,
+                    cpu: self.id(),
+                })
             }
+            RegisterContent::OnlyCopyOf(_)
+            | RegisterContent::CopyOf(_)
+            | RegisterContent::Nobody => current.plan_save(self),
         }
-        Ok((self.take_for_kernel(), switch))
     }
 
     /// What the save at the beginning of a section would be.
@@ -62,53 +85,42 @@ impl<P: Processor> CpuFpu<P> {
     /// As [`begin_kernel_section`](Self::begin_kernel_section).
     pub fn decide_begin_kernel_section<S: AreaStorage>(
         &self,
-        current: Option<&ThreadFpu<'_, S>>,
-    ) -> Result<Switch, SwitchError> {
-        match self.registers() {
-            RegisterContent::Kernel => return Err(SwitchError::KernelSection { cpu: self.id() }),
-            RegisterContent::OnlyCopyOf(state)
-                if current.is_none_or(|thread| thread.active().id() != state) =>
-            {
-                return Err(SwitchError::WouldDiscard {
-                    state,
-                    cpu: self.id(),
-                });
-            }
-            RegisterContent::OnlyCopyOf(_)
-            | RegisterContent::CopyOf(_)
-            | RegisterContent::Nobody => {}
-        }
-        current.map_or(Ok(Switch::NOTHING), |thread| {
-            thread.decide_save_before_switch(self)
-        })
+        current: &ThreadFpu<'_, S>,
+    ) -> Result<Decided, SwitchError> {
+        let switch = self.plan_section(current)?;
+        Ok(Decided::new(
+            switch,
+            Some(current.active().facts()),
+            None,
+            self.id(),
+        ))
     }
 
-    /// Notes that somebody else carried out `switch`, which
+    /// Notes that somebody else carried out what
     /// [`decide_begin_kernel_section`](Self::decide_begin_kernel_section) decided, and gives the
-    /// registers to the kernel.
+    /// registers to the kernel as they are.
     ///
     /// # Errors
     /// [`SwitchError::Stale`] if that is not what the states call for now.
     pub fn commit_begin_kernel_section<S: AreaStorage>(
         &mut self,
-        current: Option<&mut ThreadFpu<'_, S>>,
-        switch: Switch,
+        current: &mut ThreadFpu<'_, S>,
+        decided: Decided,
     ) -> Result<KernelSection, SwitchError> {
-        require_current(
-            switch,
-            self.decide_begin_kernel_section(current.as_deref())?,
-        )?;
-        self.note(switch, current.map(|thread| &mut thread.active), None);
-        Ok(self.take_for_kernel())
+        decided.require_current(self.decide_begin_kernel_section(current)?)?;
+        self.note(decided.switch(), Some(&mut current.active), None);
+        self.set_registers(RegisterContent::Kernel);
+        Ok(KernelSection { cpu: self.id() })
     }
 
     /// The kernel is done with the registers; they are nobody's.
     ///
     /// # Errors
-    /// [`OtherCpu`] with a section of another CPU, which goes on.
-    pub fn end_kernel_section(&mut self, section: KernelSection) -> Result<(), OtherCpu> {
-        if section.cpu != self.id() {
-            return Err(OtherCpu {
+    /// [`OtherSection`] with a section of another CPU, or of this one before it went offline or
+    /// before [`discard_registers`](Self::discard_registers); nothing is changed.
+    pub fn end_kernel_section(&mut self, section: KernelSection) -> Result<(), OtherSection> {
+        if section.cpu != self.id() || self.registers() != RegisterContent::Kernel {
+            return Err(OtherSection {
                 here: self.id(),
                 section,
             });
@@ -117,37 +129,46 @@ impl<P: Processor> CpuFpu<P> {
         Ok(())
     }
 
-    fn take_for_kernel(&mut self) -> KernelSection {
+    /// The registers, which nobody's only copy is in, as `kernel_use` needs them.
+    fn begin_for(&mut self, kernel_use: KernelUse) -> Result<KernelSection, SwitchError> {
+        // Nobody's from the first change on (invariant I5), should an instruction fault.
+        self.set_registers(RegisterContent::Nobody);
+        match kernel_use {
+            KernelUse::IntegerVectors => {}
+            KernelUse::FloatVectors => self.initialise_mxcsr()?,
+            KernelUse::X87 => {
+                self.initialise_mxcsr()?;
+                self.processor().fninit().map_err(SwitchError::Fault)?;
+            }
+        }
         self.set_registers(RegisterContent::Kernel);
-        KernelSection { cpu: self.id() }
+        Ok(KernelSection { cpu: self.id() })
     }
 
-    /// The registers are nobody's from the first change on (invariant I5).
-    fn set_mxcsr_for_kernel(&mut self) -> Result<(), SwitchError> {
-        self.set_registers(RegisterContent::Nobody);
+    fn initialise_mxcsr(&mut self) -> Result<(), SwitchError> {
         self.processor()
             .ldmxcsr(Mxcsr::INITIAL)
             .map_err(SwitchError::Fault)
     }
 }
 
-/// A kernel section was to be ended on a CPU where it did not begin.
+/// A kernel section was to be ended that is not open here.
 #[derive(Debug)]
-pub struct OtherCpu {
+pub struct OtherSection {
     /// The CPU asked.
     pub here: CpuId,
-    /// The section, still open.
+    /// The section.
     pub section: KernelSection,
 }
 
-impl fmt::Display for OtherCpu {
+impl fmt::Display for OtherSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the kernel section began on {}, not on {}",
+            "the kernel section of {} is not open on {}",
             self.section.cpu, self.here
         )
     }
 }
 
-impl core::error::Error for OtherCpu {}
+impl core::error::Error for OtherSection {}

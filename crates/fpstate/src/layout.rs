@@ -16,6 +16,8 @@ use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format};
 pub struct Layout<'e> {
     enumeration: &'e Enumeration,
     components: ComponentSet,
+    /// From the enumeration, which would walk all components for it at every switch.
+    xfd_components: ComponentSet,
     area_len: usize,
     format: Format,
 }
@@ -59,6 +61,7 @@ impl<'e> Layout<'e> {
         Ok(Self {
             enumeration,
             components,
+            xfd_components: ComponentSet::EMPTY,
             area_len: LEGACY_REGION_LEN,
             format,
         })
@@ -104,6 +107,7 @@ impl<'e> Layout<'e> {
         let mut layout = Self {
             enumeration,
             components,
+            xfd_components: enumeration.xfd_components(),
             area_len: EXTENDED_REGION_OFFSET,
             format,
         };
@@ -139,20 +143,30 @@ impl<'e> Layout<'e> {
         Ok(())
     }
 
-    /// The components that have room, x87 and SSE among them.
+    /// The components that have room.
     #[must_use]
+    #[inline]
     pub const fn components(&self) -> ComponentSet {
         self.components
     }
 
+    /// The components of the CPU that IA32_XFD can disable, with room here or not.
+    #[must_use]
+    #[inline]
+    pub const fn xfd_components(&self) -> ComponentSet {
+        self.xfd_components
+    }
+
     /// The format.
     #[must_use]
+    #[inline]
     pub const fn format(&self) -> Format {
         self.format
     }
 
     /// Length of an area in bytes, from byte 0 to the end of the component that ends last.
     #[must_use]
+    #[inline]
     pub const fn area_len(&self) -> usize {
         self.area_len
     }
@@ -173,12 +187,7 @@ impl<'e> Layout<'e> {
 
     /// The walk: every extended component with its place, in the order of their numbers.
     pub fn extended_components(&self) -> impl Iterator<Item = Placed> {
-        let Self {
-            enumeration,
-            components,
-            format,
-            ..
-        } = *self;
+        let (enumeration, components, format) = (self.enumeration, self.components, self.format);
         let mut compacted_end = EXTENDED_REGION_OFFSET;
         components
             .difference(ComponentSet::LEGACY)

@@ -5,6 +5,9 @@
 //! pointer, leaving swaps back, and a state that is already in memory is not saved again. This
 //! crate is that design for any Rust kernel, hypervisor or VMM.
 //!
+//! PKRU is not part of it: the kernel needs the right keys on every access to user memory, so it
+//! switches PKRU on its own, at once, with WRPKRU, and no area here has room for it.
+//!
 //! It owns state and decides when it moves. It never executes an instruction itself: everything
 //! goes through [`fpstate_arch::Processor`], so the same code runs in ring 0, in a process and on
 //! the software CPU of `fpstate-model`. It never allocates (memory is lent by the caller; the
@@ -13,11 +16,11 @@
 //! ```
 //! # #[cfg(feature = "alloc")] {
 //! # use fpstate_arch::{ComponentSet, Enumeration, Processor};
-//! use fpstate::{BoxedArea, CpuFpu, CpuId, Fpstate, GuestFpu, Layout, Restoring, StateIds, ThreadFpu};
+//! use fpstate::{BoxedArea, CpuFpu, Fpstate, GuestFpu, Layout, Restoring, Identities, ThreadFpu};
 //! # fn f(cpu: &mut CpuFpu<impl Processor>, enumeration: &Enumeration) -> Result<(), Box<dyn core::error::Error>> {
-//! static IDS: StateIds = StateIds::new();
+//! static IDENTITIES: Identities = Identities::new();
 //! let layout = Layout::for_instructions(enumeration, cpu.instructions(), cpu.switched_components())?;
-//! let new_state = || Fpstate::new(layout, BoxedArea::for_layout(&layout)?, IDS.issue())
+//! let new_state = || Fpstate::new(layout, BoxedArea::for_layout(&layout)?, &IDENTITIES)
 //!     .map_err(|refused| Box::<dyn core::error::Error>::from(refused.error));
 //! let mut thread = ThreadFpu::new(new_state()?);
 //! let mut guest = GuestFpu::new(new_state()?);
@@ -80,19 +83,19 @@ pub mod guest;
 pub mod guest_switch;
 pub mod kernel_section;
 
-pub use area::{AreaError, XsaveArea};
+pub use area::{AreaError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
-pub use cpu::CpuFpu;
-pub use guest::GuestFpu;
+pub use cpu::{BringUpError, ControlRegisters, CpuFpu};
+pub use guest::{GuestFpu, GuestStateError};
 pub use guest_switch::{EnterError, LeaveError};
-pub use image::{ImageError, ImportError, StandardImage};
+pub use image::{ImageError, ImportError, NotInMemory, StandardImage};
 pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
-pub use kernel_section::{KernelSection, KernelUse};
+pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use layout::{Layout, LayoutError, Placed};
-pub use ownership::{CpuId, Residence, StateId, StateIds};
+pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use signal_frame::{SignalFrame, SignalFrameError};
 pub use state::{Fpstate, Refused, StateError};
 pub use storage::AreaStorage;
-pub use switch::{Restore, Restoring, Save, Switch, SwitchError};
+pub use switch::{Decided, RegisterContent, Restore, Restoring, Save, Switch, SwitchError};
 pub use thread::{ForkError, LifeError, ThreadFpu};

@@ -21,13 +21,25 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// A logical CPU, by the number the caller gives it.
+/// A logical CPU, from when it came online until it goes offline: the number that the caller gives
+/// it, and an identity that no other CPU, and no other life of the same CPU, ever has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CpuId(pub u32);
+pub struct CpuId {
+    number: u32,
+    life: NonZeroU64,
+}
+
+impl CpuId {
+    /// The number that the caller gave it.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.number
+    }
+}
 
 impl fmt::Display for CpuId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CPU {}", self.0)
+        write!(f, "CPU {}", self.number)
     }
 }
 
@@ -41,25 +53,38 @@ impl fmt::Display for StateId {
     }
 }
 
-/// Where identities come from: one for the whole system, in a `static` of the caller's.
+/// Where identities come from: one for the whole system, in a `static` of the caller's. States and
+/// CPUs of two sources must never meet.
 #[derive(Debug)]
-pub struct StateIds(AtomicU64);
+pub struct Identities(AtomicU64);
 
-impl StateIds {
+impl Identities {
     /// A source that has issued nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// An identity that was never issued before. A thousand million a second would last 584 years.
-    pub fn issue(&self) -> StateId {
-        let issued_before = self.0.fetch_add(1, Ordering::Relaxed);
-        StateId(NonZeroU64::MIN.saturating_add(issued_before))
+    /// A number that was never issued before. A thousand million a second would last 584 years.
+    fn issue(&self) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The identity of a new state.
+    pub(crate) fn state(&self) -> StateId {
+        StateId(self.issue())
+    }
+
+    /// The identity of a CPU that comes online.
+    pub(crate) fn cpu(&self, number: u32) -> CpuId {
+        CpuId {
+            number,
+            life: self.issue(),
+        }
     }
 }
 
-impl Default for StateIds {
+impl Default for Identities {
     fn default() -> Self {
         Self::new()
     }
@@ -84,10 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_are_not_reused() {
-        static IDS: StateIds = StateIds::new();
-        let (first, second) = (IDS.issue(), IDS.issue());
-        assert_ne!(first, second);
-        assert_eq!(first.0.get(), 1);
+    fn identities_are_not_reused_even_for_the_same_cpu() {
+        static IDENTITIES: Identities = Identities::new();
+        assert_ne!(IDENTITIES.state(), IDENTITIES.state());
+        let (before, after) = (IDENTITIES.cpu(3), IDENTITIES.cpu(3));
+        assert_eq!(before.number(), after.number());
+        assert_ne!(before, after);
     }
 }

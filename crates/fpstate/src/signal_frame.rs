@@ -185,7 +185,8 @@ impl core::error::Error for SignalFrameError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Layout(error) => Some(error),
-            Self::Image(error) => Some(error),
+            // Displayed as it is: what it says of its source goes on.
+            Self::Image(error) => error.source(),
             Self::Magic1 { .. }
             | Self::Magic2 { .. }
             | Self::Sizes { .. }
@@ -197,6 +198,7 @@ impl core::error::Error for SignalFrameError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::area::MxcsrError;
     use fpstate_arch::component::Component;
     use fpstate_arch::cpuid::CpuidRegisters;
 
@@ -284,10 +286,10 @@ mod tests {
             (
                 26,
                 1,
-                SignalFrameError::Image(ImageError::Mxcsr {
+                SignalFrameError::Image(ImageError::Mxcsr(MxcsrError {
                     found: 0x1_1f80,
                     mask: 0xffff,
-                }),
+                })),
             ),
         ];
         for (offset, value, error) in cases {

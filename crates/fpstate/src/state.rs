@@ -4,9 +4,9 @@ use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::xfd::Xfd;
 
 use crate::area::{AreaError, XsaveArea};
-use crate::image::{ImportError, StandardImage};
+use crate::image::{ImportError, NotInMemory, StandardImage};
 use crate::layout::Layout;
-use crate::ownership::{CpuId, Residence, StateId};
+use crate::ownership::{CpuId, Identities, Residence, StateId};
 use crate::storage::AreaStorage;
 use crate::switch::StateFacts;
 
@@ -14,8 +14,9 @@ use crate::switch::StateFacts;
 #[derive(Debug)]
 pub struct Fpstate<'e, S> {
     area: XsaveArea<'e, S>,
-    xfd: Xfd,
     id: StateId,
+    /// How often the memory was edited since the state was made; wraps.
+    edits: u32,
     residence: Residence,
 }
 
@@ -29,11 +30,16 @@ pub struct Refused<S> {
 }
 
 impl<'e, S: AreaStorage> Fpstate<'e, S> {
-    /// A state in its initial configuration, in `storage`, with IA32_XFD as after RESET.
+    /// A state in its initial configuration, in `storage`. Its IA32_XFD disables the components
+    /// that can be disabled and have no room.
     ///
     /// # Errors
     /// The reason, with the storage given back.
-    pub fn new(layout: Layout<'e>, storage: S, id: StateId) -> Result<Self, Refused<S>> {
+    pub fn new(
+        layout: Layout<'e>,
+        storage: S,
+        identities: &Identities,
+    ) -> Result<Self, Refused<S>> {
         // PKRU is switched on its own and never restored from an area (invariant I32): a fault on
         // a user page inside the kernel must see the current thread's keys, not a guest's.
         if layout.components().contains(Component::Pkru) {
@@ -43,12 +49,15 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
             });
         }
         match XsaveArea::new(layout, storage) {
-            Ok(area) => Ok(Self {
-                area,
-                xfd: Xfd::NOTHING,
-                id,
-                residence: Residence::Memory,
-            }),
+            Ok(area) => {
+                let id = identities.state();
+                Ok(Self {
+                    area,
+                    id,
+                    edits: 0,
+                    residence: Residence::Memory,
+                })
+            }
             Err((error, storage)) => Err(Refused {
                 error: StateError::Area(error),
                 storage,
@@ -58,8 +67,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
 
     /// The same state with its content handed over to the hardware: a confidential guest's, which
     /// is never saved and never restored (invariant I28).
-    #[must_use]
-    pub fn sealed(self) -> Self {
+    pub(crate) fn sealed(self) -> Self {
         Self {
             residence: Residence::Sealed,
             ..self
@@ -90,27 +98,38 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         self.area.layout()
     }
 
+    /// IA32_XFD while this state is in the registers: what can be disabled and has no room is, so
+    /// that nothing can be used that could not be saved (invariant I13).
+    #[must_use]
+    pub fn xfd(&self) -> Xfd {
+        let can_be_disabled = self.layout().xfd_components();
+        let disabled = can_be_disabled.difference(self.components());
+        Xfd::new(disabled, can_be_disabled).unwrap_or_default()
+    }
+
     /// What the switch decisions need to know.
     #[must_use]
-    pub const fn facts(&self) -> StateFacts {
+    #[inline]
+    pub fn facts(&self) -> StateFacts {
         StateFacts {
             id: self.id,
+            edits: self.edits,
             residence: self.residence,
+            format: self.layout().format(),
             components: self.components(),
-            xfd: self.xfd,
+            xfd: self.xfd(),
         }
     }
 
     /// The area, where it holds the state.
     ///
     /// # Errors
-    /// [`ImportError::InRegisters`] while the registers hold the only copy;
-    /// [`ImportError::Sealed`] for a state the hardware keeps.
-    pub fn in_memory(&self) -> Result<&XsaveArea<'e, S>, ImportError> {
+    /// [`NotInMemory`] otherwise.
+    pub const fn in_memory(&self) -> Result<&XsaveArea<'e, S>, NotInMemory> {
         match self.residence {
             Residence::Memory | Residence::MemoryAndRegisters(_) => Ok(&self.area),
-            Residence::Registers(cpu) => Err(ImportError::InRegisters { cpu }),
-            Residence::Sealed => Err(ImportError::Sealed),
+            Residence::Registers(cpu) => Err(NotInMemory::InRegisters { cpu }),
+            Residence::Sealed => Err(NotInMemory::Sealed),
         }
     }
 
@@ -118,10 +137,10 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     /// (invariant I4): the next use restores from memory.
     ///
     /// # Errors
-    /// As [`in_memory`](Self::in_memory).
-    pub fn edit(&mut self) -> Result<&mut XsaveArea<'e, S>, ImportError> {
+    /// [`NotInMemory`]; the state is where it was.
+    pub fn edit(&mut self) -> Result<&mut XsaveArea<'e, S>, NotInMemory> {
         self.in_memory()?;
-        self.residence = Residence::Memory;
+        self.edited();
         Ok(&mut self.area)
     }
 
@@ -134,10 +153,16 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         image: &StandardImage<'_>,
         kept_elsewhere: ComponentSet,
     ) -> Result<(), ImportError> {
-        self.in_memory()?;
+        self.in_memory().map_err(ImportError::NotInMemory)?;
         self.area.import(image, kept_elsewhere)?;
-        self.residence = Residence::Memory;
+        self.edited();
         Ok(())
+    }
+
+    /// Memory is the state now, and no register holds a copy of it.
+    const fn edited(&mut self) {
+        self.edits = self.edits.wrapping_add(1);
+        self.residence = Residence::Memory;
     }
 
     /// Replaces the state by an image that something else made of `cpu`'s registers, which hold it.
@@ -152,33 +177,36 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
             return Err(ImportError::NotInRegisters { cpu, residence });
         }
         self.area.import(image, kept_elsewhere)?;
-        self.residence = Residence::Memory;
+        self.edited();
         Ok(())
     }
 
-    /// Takes over what `source` holds, see [`XsaveArea::take_over`].
-    pub(crate) fn take_over(&mut self, source: &XsaveArea<'_, S>) -> Result<(), ImportError> {
-        self.area.take_over(source)?;
-        self.residence = Residence::Memory;
+    /// Takes over what `source` holds of `wanted`, see [`XsaveArea::take_over`].
+    pub(crate) fn take_over(
+        &mut self,
+        source: &XsaveArea<'_, S>,
+        wanted: ComponentSet,
+    ) -> Result<(), ImportError> {
+        self.area.take_over(source, wanted)?;
+        self.edited();
         Ok(())
     }
 
-    /// Drops the content and takes the initial configuration, IA32_XFD included.
+    /// Drops the content and takes the initial configuration.
     pub(crate) fn reset(&mut self) {
         self.area.initialise();
-        self.xfd = Xfd::NOTHING;
-        self.residence = Residence::Memory;
+        self.edited();
     }
 
-    /// The bytes a save instruction writes, for whoever carries out a
-    /// [`Switch`](crate::Switch) itself.
-    pub fn save_target(&mut self) -> &mut [u8] {
+    /// The bytes a save instruction writes.
+    #[inline]
+    pub(crate) fn save_target(&mut self) -> &mut [u8] {
         self.area.bytes_mut()
     }
 
-    /// The bytes a restore instruction reads, likewise.
-    #[must_use]
-    pub fn restore_source(&self) -> &[u8] {
+    /// The bytes a restore instruction reads.
+    #[inline]
+    pub(crate) fn restore_source(&self) -> &[u8] {
         self.area.bytes()
     }
 

@@ -13,10 +13,12 @@ pub trait AreaStorage {
 }
 
 impl AreaStorage for &mut [u8] {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         self
     }
 
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         self
     }

@@ -15,6 +15,7 @@ use core::fmt;
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::xfd::Xfd;
+use fpstate_arch::xsave_header::Format;
 
 use crate::instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
 use crate::ownership::{CpuId, Residence, StateId};
@@ -53,7 +54,9 @@ pub enum Restore {
         /// The instruction.
         instruction: RestoreInstruction,
         /// Its requested-feature bitmap: every component the CPU switches, not only those of the
-        /// incoming area, so that nothing of the previous owner survives (invariant I7).
+        /// incoming area, so that nothing of the previous owner survives (invariant I7) - except,
+        /// on AMD CPUs without `XSaveErPtr`, FIP, FDP and FOP, which XRSTOR leaves alone there unless
+        /// an exception is pending (CVE-2006-1056).
         rfbm: ComponentSet,
     },
     /// Skipped: the registers hold it already.
@@ -84,13 +87,66 @@ impl Switch {
     };
 }
 
+/// A decision, and for which states and which CPU it was made: what somebody else carries out and
+/// then commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a decision that is not carried out and committed changes nothing"]
+pub struct Decided {
+    switch: Switch,
+    outgoing: Option<(StateId, u32)>,
+    incoming: Option<(StateId, u32)>,
+    cpu: CpuId,
+}
+
+impl Decided {
+    pub(crate) const fn new(
+        switch: Switch,
+        outgoing: Option<StateFacts>,
+        incoming: Option<StateFacts>,
+        cpu: CpuId,
+    ) -> Self {
+        Self {
+            switch,
+            outgoing: version(outgoing),
+            incoming: version(incoming),
+            cpu,
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub const fn switch(&self) -> Switch {
+        self.switch
+    }
+
+    /// A decision is committed only if it is still the one that the states call for.
+    pub(crate) fn require_current(self, now: Self) -> Result<(), SwitchError> {
+        if self == now {
+            Ok(())
+        } else {
+            Err(SwitchError::Stale)
+        }
+    }
+}
+
+const fn version(state: Option<StateFacts>) -> Option<(StateId, u32)> {
+    match state {
+        Some(facts) => Some((facts.id, facts.edits)),
+        None => None,
+    }
+}
+
 /// What a decision needs to know of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StateFacts {
     /// Its identity.
     pub id: StateId,
+    /// How often it was edited in memory.
+    pub edits: u32,
     /// Where it is.
     pub residence: Residence,
+    /// The format of its area.
+    pub format: Format,
     /// The components its area has room for.
     pub components: ComponentSet,
     /// Its IA32_XFD.
@@ -113,6 +169,7 @@ pub enum RegisterContent {
 impl RegisterContent {
     /// The state that the registers hold.
     #[must_use]
+    #[inline]
     pub const fn owner(self) -> Option<StateId> {
         match self {
             Self::CopyOf(id) | Self::OnlyCopyOf(id) => Some(id),
@@ -140,6 +197,7 @@ pub struct CpuFacts {
 ///
 /// # Errors
 /// [`SwitchError`] when the bookkeeping says that this cannot be: nothing is guessed.
+#[inline]
 pub fn decide_save(outgoing: StateFacts, cpu: CpuFacts) -> Result<Save, SwitchError> {
     match outgoing.residence {
         Residence::Memory | Residence::MemoryAndRegisters(_) => Ok(Save::AlreadyInMemory),
@@ -160,21 +218,15 @@ pub fn decide_save(outgoing: StateFacts, cpu: CpuFacts) -> Result<Save, SwitchEr
 ///
 /// # Errors
 /// [`SwitchError`] when the bookkeeping says that this cannot be.
+#[inline]
 pub fn decide_restore(
     incoming: StateFacts,
     cpu: CpuFacts,
     restoring: Restoring,
 ) -> Result<(Option<Xfd>, Restore), SwitchError> {
+    require_fitting_area(incoming, cpu)?;
     if restoring == Restoring::Deferred {
         return Ok((None, Restore::Deferred));
-    }
-    if !cpu.switched.contains_all(incoming.components) {
-        let (found, enabled) = (incoming.components, cpu.switched);
-        return Err(SwitchError::NotEnabled {
-            cpu: cpu.id,
-            found,
-            enabled,
-        });
     }
     match cpu.registers {
         RegisterContent::Kernel => return Err(SwitchError::KernelSection { cpu: cpu.id }),
@@ -208,6 +260,7 @@ pub fn decide_restore(
 ///
 /// # Errors
 /// As [`decide_save`] and [`decide_restore`].
+#[inline]
 pub fn decide_exchange(
     outgoing: StateFacts,
     incoming: StateFacts,
@@ -221,6 +274,7 @@ pub fn decide_exchange(
 
 impl CpuFacts {
     /// The facts once `save` of `state` is done.
+    #[inline]
     const fn after(self, save: Save, state: StateId) -> Self {
         match save {
             Save::Registers { .. } => Self {
@@ -232,7 +286,44 @@ impl CpuFacts {
     }
 }
 
+/// What can never be switched on this CPU is refused before it is entered, not when it is restored.
+#[inline]
+fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchError> {
+    let StateFacts {
+        components: found,
+        format,
+        xfd,
+        ..
+    } = state;
+    let needed = cpu.instructions.save().format();
+    if format != needed {
+        return Err(SwitchError::OtherFormat {
+            cpu: cpu.id,
+            found: format,
+            needed,
+        });
+    }
+    if !cpu.switched.contains_all(found) {
+        return Err(SwitchError::NotEnabled {
+            cpu: cpu.id,
+            found,
+            enabled: cpu.switched,
+        });
+    }
+    // What user code can use and the area cannot hold would be lost at the next save.
+    let missing = cpu.switched.difference(found).difference(xfd.components());
+    if !missing.is_empty() {
+        return Err(SwitchError::NoRoom {
+            cpu: cpu.id,
+            found,
+            missing,
+        });
+    }
+    Ok(())
+}
+
 /// A state that says `Registers(holder)` must be on that CPU, and the CPU must say so too.
+#[inline]
 fn require_only_copy(state: StateFacts, holder: CpuId, cpu: CpuFacts) -> Result<(), SwitchError> {
     if holder != cpu.id {
         return Err(SwitchError::InRegistersOf {
@@ -296,15 +387,31 @@ pub enum SwitchError {
         /// The CPU.
         cpu: CpuId,
     },
-    /// A decision was committed that is not what the states call for now.
-    Stale {
-        /// The decision committed.
-        decided: Switch,
-        /// What the states call for.
-        now: Switch,
+    /// The state's area is not in the format that this CPU's instruction writes.
+    OtherFormat {
+        /// The CPU.
+        cpu: CpuId,
+        /// The area's format.
+        found: Format,
+        /// The format the CPU writes.
+        needed: Format,
     },
+    /// The state has no room for components that are enabled on this CPU and that its IA32_XFD does
+    /// not disable.
+    NoRoom {
+        /// The CPU.
+        cpu: CpuId,
+        /// The state's components.
+        found: ComponentSet,
+        /// The components without room.
+        missing: ComponentSet,
+    },
+    /// A decision was committed that is not what the states call for now, or that was made for
+    /// other states or another CPU.
+    Stale,
     /// The processor refused an instruction. The state that was to be saved is where it was; the
-    /// registers belong to nobody if it was the restore that failed.
+    /// registers belong to nobody if it was the restore that failed. A ring-0 processor refuses
+    /// only what it can see beforehand: the #GP of a bad image goes to the kernel's handler.
     Fault(Fault),
 }
 
@@ -336,9 +443,20 @@ impl fmt::Display for SwitchError {
             Self::KernelSection { cpu } => {
                 write!(f, "the kernel is using the registers of {cpu}")
             }
-            Self::Stale { decided, now } => {
-                write!(f, "committed {decided:?}; the states call for {now:?}")
+            Self::OtherFormat { cpu, found, needed } => {
+                write!(
+                    f,
+                    "an area of {found} format; {cpu} switches with {needed} ones"
+                )
             }
+            Self::NoRoom {
+                cpu,
+                found,
+                missing,
+            } => {
+                write!(f, "the state has {found}; {cpu} has {missing} enabled too")
+            }
+            Self::Stale => f.write_str("the decision is not what the states call for now"),
             Self::Fault(fault) => write!(f, "the processor refused: {fault}"),
         }
     }
@@ -353,7 +471,9 @@ impl core::error::Error for SwitchError {
             | Self::WouldDiscard { .. }
             | Self::NotEnabled { .. }
             | Self::KernelSection { .. }
-            | Self::Stale { .. } => None,
+            | Self::OtherFormat { .. }
+            | Self::NoRoom { .. }
+            | Self::Stale => None,
         }
     }
 }
@@ -361,171 +481,218 @@ impl core::error::Error for SwitchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ownership::StateIds;
+    use crate::ownership::Identities;
     use fpstate_arch::component::Component;
     use fpstate_arch::cpuid::CpuidRegisters;
     use fpstate_arch::enumeration::Enumeration;
 
-    const HERE: CpuId = CpuId(0);
-    const ELSEWHERE: CpuId = CpuId(1);
+    static IDENTITIES: Identities = Identities::new();
 
-    fn cpu(registers: RegisterContent) -> CpuFacts {
-        let enumeration = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
-            (1, _) => CpuidRegisters {
-                ecx: 1 << 26,
-                ..Default::default()
-            },
-            (0xd, 1) => CpuidRegisters {
-                eax: 0x1f,
-                ..Default::default()
-            },
-            _ => CpuidRegisters::default(),
-        });
-        CpuFacts {
-            id: HERE,
-            registers,
-            switched: ComponentSet::from_bits(7),
-            xfd: Xfd::NOTHING,
-            instructions: SwitchInstructions::for_ring0(&enumeration),
+    struct World {
+        here: CpuId,
+        elsewhere: CpuId,
+        a: StateId,
+        b: StateId,
+    }
+
+    fn world() -> World {
+        let identities = &IDENTITIES;
+        World {
+            here: identities.cpu(0),
+            elsewhere: identities.cpu(1),
+            a: identities.state(),
+            b: identities.state(),
         }
     }
 
+    impl World {
+        fn cpu(&self, registers: RegisterContent) -> CpuFacts {
+            let enumeration = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+                (1, _) => CpuidRegisters {
+                    ecx: 1 << 26,
+                    ..Default::default()
+                },
+                (0xd, 1) => CpuidRegisters {
+                    eax: 0x1f,
+                    ..Default::default()
+                },
+                _ => CpuidRegisters::default(),
+            });
+            CpuFacts {
+                id: self.here,
+                registers,
+                switched: AVX,
+                xfd: Xfd::NOTHING,
+                instructions: SwitchInstructions::for_ring0(&enumeration),
+            }
+        }
+    }
+
+    const AVX: ComponentSet = ComponentSet::LEGACY.with(Component::Avx);
+
     fn state(id: StateId, residence: Residence) -> StateFacts {
-        let components = ComponentSet::LEGACY;
+        let (components, format) = (AVX, Format::Compacted);
         StateFacts {
             id,
+            edits: 0,
             residence,
+            format,
             components,
             xfd: Xfd::NOTHING,
         }
     }
 
-    fn two_ids() -> (StateId, StateId) {
-        let ids = StateIds::new();
-        (ids.issue(), ids.issue())
-    }
-
     #[test]
-    fn only_the_only_copy_is_saved_and_only_its_own_components() {
-        let (a, b) = two_ids();
-        let live = cpu(RegisterContent::OnlyCopyOf(a));
-        let rfbm = ComponentSet::LEGACY;
+    fn only_the_only_copy_is_saved_and_all_of_it() {
+        let w = world();
+        let live = w.cpu(RegisterContent::OnlyCopyOf(w.a));
         let instruction = SaveInstruction::Xsaves;
         assert_eq!(
-            decide_save(state(a, Residence::Registers(HERE)), live),
-            Ok(Save::Registers { instruction, rfbm })
+            decide_save(state(w.a, Residence::Registers(w.here)), live),
+            Ok(Save::Registers {
+                instruction,
+                rfbm: AVX
+            })
         );
-        for residence in [Residence::Memory, Residence::MemoryAndRegisters(HERE)] {
+        for residence in [Residence::Memory, Residence::MemoryAndRegisters(w.here)] {
             assert_eq!(
-                decide_save(state(b, residence), live),
+                decide_save(state(w.b, residence), live),
                 Ok(Save::AlreadyInMemory)
             );
         }
         assert_eq!(
-            decide_save(state(b, Residence::Sealed), live),
+            decide_save(state(w.b, Residence::Sealed), live),
             Ok(Save::Nothing)
         );
     }
 
     #[test]
     fn a_restore_covers_every_component_of_the_cpu() {
-        let (a, _) = two_ids();
-        let (_, restore) = decide_restore(
-            state(a, Residence::Memory),
-            cpu(RegisterContent::Nobody),
-            Restoring::Now,
-        )
-        .unwrap();
+        let w = world();
+        let tiles = ComponentSet::only(Component::TileData);
+        let incoming = StateFacts {
+            xfd: Xfd::new(tiles, tiles).unwrap(),
+            ..state(w.a, Residence::Memory)
+        };
+        let cpu = CpuFacts {
+            switched: AVX.union(tiles),
+            ..w.cpu(RegisterContent::Nobody)
+        };
+        let (_, restore) = decide_restore(incoming, cpu, Restoring::Now).unwrap();
         let instruction = RestoreInstruction::Xrstors;
         assert_eq!(
             restore,
             Restore::Area {
                 instruction,
-                rfbm: ComponentSet::from_bits(7)
+                rfbm: AVX.union(tiles)
             }
         );
     }
 
     #[test]
     fn a_restore_is_skipped_only_if_state_and_cpu_agree() {
-        let (a, b) = two_ids();
+        let w = world();
         let restored = |residence, registers| {
             let (_, restore) =
-                decide_restore(state(a, residence), cpu(registers), Restoring::Now).unwrap();
+                decide_restore(state(w.a, residence), w.cpu(registers), Restoring::Now).unwrap();
             restore == Restore::AlreadyInRegisters
         };
-        let here = Residence::MemoryAndRegisters(HERE);
-        assert!(restored(here, RegisterContent::CopyOf(a)));
-        assert!(!restored(here, RegisterContent::CopyOf(b)));
+        let here = Residence::MemoryAndRegisters(w.here);
+        let elsewhere = Residence::MemoryAndRegisters(w.elsewhere);
+        assert!(restored(here, RegisterContent::CopyOf(w.a)));
+        assert!(!restored(here, RegisterContent::CopyOf(w.b)));
         assert!(!restored(here, RegisterContent::Nobody));
-        assert!(!restored(
-            Residence::MemoryAndRegisters(ELSEWHERE),
-            RegisterContent::CopyOf(a)
-        ));
-        assert!(!restored(Residence::Memory, RegisterContent::CopyOf(a)));
+        assert!(!restored(elsewhere, RegisterContent::CopyOf(w.a)));
+        assert!(!restored(Residence::Memory, RegisterContent::CopyOf(w.a)));
     }
 
     #[test]
     fn what_contradicts_the_bookkeeping_is_refused() {
-        let (a, b) = two_ids();
-        let live = cpu(RegisterContent::OnlyCopyOf(b));
+        let w = world();
+        let (a, b, here) = (w.a, w.b, w.here);
+        let live = w.cpu(RegisterContent::OnlyCopyOf(b));
         assert_eq!(
-            decide_save(state(a, Residence::Registers(ELSEWHERE)), live),
+            decide_save(state(a, Residence::Registers(w.elsewhere)), live),
             Err(SwitchError::InRegistersOf {
                 state: a,
-                cpu: ELSEWHERE,
-                here: HERE
+                cpu: w.elsewhere,
+                here
             })
         );
         assert_eq!(
-            decide_save(state(a, Residence::Registers(HERE)), live),
+            decide_save(state(a, Residence::Registers(here)), live),
             Err(SwitchError::NotInRegisters {
                 state: a,
-                cpu: HERE,
+                cpu: here,
                 found: live.registers
             })
         );
+        let in_memory = state(a, Residence::Memory);
         assert_eq!(
-            decide_restore(state(a, Residence::Memory), live, Restoring::Now),
+            decide_restore(in_memory, live, Restoring::Now),
             Err(SwitchError::WouldDiscard {
                 state: b,
-                cpu: HERE
+                cpu: here
             })
         );
         assert_eq!(
-            decide_restore(
-                state(a, Residence::Memory),
-                cpu(RegisterContent::Kernel),
-                Restoring::Now
-            ),
-            Err(SwitchError::KernelSection { cpu: HERE })
-        );
-        let found = ComponentSet::LEGACY.with(Component::TileData);
-        let tiles = StateFacts {
-            components: found,
-            ..state(a, Residence::Memory)
-        };
-        assert_eq!(
-            decide_restore(tiles, cpu(RegisterContent::Nobody), Restoring::Now),
-            Err(SwitchError::NotEnabled {
-                cpu: HERE,
-                found,
-                enabled: ComponentSet::from_bits(7)
-            })
+            decide_restore(in_memory, w.cpu(RegisterContent::Kernel), Restoring::Now),
+            Err(SwitchError::KernelSection { cpu: here })
         );
     }
 
     #[test]
+    fn an_area_that_does_not_fit_the_cpu_is_refused_even_if_it_is_restored_later() {
+        let w = world();
+        let (cpu, nobody) = (w.here, w.cpu(RegisterContent::Nobody));
+        let refusal = |facts: StateFacts| decide_restore(facts, nobody, Restoring::Deferred);
+        let fitting = state(w.a, Residence::Memory);
+        let found = AVX.with(Component::TileData);
+        assert_eq!(
+            refusal(StateFacts {
+                components: found,
+                ..fitting
+            }),
+            Err(SwitchError::NotEnabled {
+                cpu,
+                found,
+                enabled: AVX
+            })
+        );
+        let (found, missing) = (ComponentSet::LEGACY, ComponentSet::only(Component::Avx));
+        assert_eq!(
+            refusal(StateFacts {
+                components: found,
+                ..fitting
+            }),
+            Err(SwitchError::NoRoom {
+                cpu,
+                found,
+                missing
+            })
+        );
+        let (found, needed) = (Format::Standard, Format::Compacted);
+        assert_eq!(
+            refusal(StateFacts {
+                format: found,
+                ..fitting
+            }),
+            Err(SwitchError::OtherFormat { cpu, found, needed })
+        );
+        assert_eq!(refusal(fitting), Ok((None, Restore::Deferred)));
+    }
+
+    #[test]
     fn xfd_changes_with_the_registers_and_not_before() {
-        let (a, b) = two_ids();
+        let w = world();
         let tiles = ComponentSet::only(Component::TileData);
         let xfd = Xfd::new(tiles, tiles).unwrap();
         let guest = StateFacts {
             xfd,
-            ..state(b, Residence::Memory)
+            ..state(w.b, Residence::Memory)
         };
-        let host = state(a, Residence::Registers(HERE));
-        let live = cpu(RegisterContent::OnlyCopyOf(a));
+        let host = state(w.a, Residence::Registers(w.here));
+        let live = w.cpu(RegisterContent::OnlyCopyOf(w.a));
         let later = decide_exchange(host, guest, live, Restoring::Deferred).unwrap();
         assert_eq!((later.xfd, later.restore), (None, Restore::Deferred));
         let now = decide_exchange(host, guest, live, Restoring::Now).unwrap();

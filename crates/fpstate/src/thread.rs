@@ -2,15 +2,18 @@
 
 use core::fmt;
 
-use fpstate_arch::component::ComponentSet;
+use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::processor::Processor;
 
+use crate::area::XsaveArea;
 use crate::cpu::CpuFpu;
-use crate::image::{ImportError, StandardImage};
+use crate::image::{ImportError, NotInMemory, StandardImage};
 use crate::ownership::{CpuId, Residence, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{Restoring, Save, Switch, SwitchError, decide_restore, decide_save};
+use crate::switch::{
+    Decided, RegisterContent, Restoring, Save, Switch, SwitchError, decide_restore, decide_save,
+};
 
 /// A thread's extended state: the active one, and its own one parked while a guest's is active.
 ///
@@ -57,16 +60,37 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         }
     }
 
-    /// The area of the active state, for whoever carries out a [`Switch`] itself.
-    pub const fn active_mut(&mut self) -> &mut Fpstate<'e, S> {
-        &mut self.active
+    /// Whether `cpu`'s registers hold the active state, so that user code or the guest may run.
+    #[must_use]
+    pub fn is_in_registers_of(&self, cpu: &CpuFpu<impl Processor>) -> bool {
+        self.active.residence() == Residence::Registers(cpu.id())
+            && cpu.registers() == RegisterContent::OnlyCopyOf(self.active.id())
     }
 
-    /// The area of the thread's own state, likewise.
-    pub const fn own_mut(&mut self) -> &mut Fpstate<'e, S> {
+    /// The bytes of the active state's area, for whoever carries out a [`Decided`] switch itself.
+    /// Between a commit and the next decision they are the instructions' to read and write, nobody
+    /// else's.
+    pub fn active_area(&mut self) -> &mut [u8] {
+        self.active.save_target()
+    }
+
+    /// The bytes of the own state's area, likewise.
+    pub fn own_area(&mut self) -> &mut [u8] {
         match &mut self.parked {
-            Some(own) => own,
-            None => &mut self.active,
+            Some(own) => own.save_target(),
+            None => self.active.save_target(),
+        }
+    }
+
+    /// The thread's own state, to edit in memory: `ptrace`, a signal frame. Whatever registers still
+    /// hold of it is void.
+    ///
+    /// # Errors
+    /// [`NotInMemory`]; save it first.
+    pub fn edit_own(&mut self) -> Result<&mut XsaveArea<'e, S>, NotInMemory> {
+        match &mut self.parked {
+            Some(own) => own.edit(),
+            None => self.active.edit(),
         }
     }
 
@@ -79,9 +103,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
-        let switch = self.decide_save_before_switch(cpu)?;
+        let switch = self.plan_save(cpu)?;
         cpu.carry_out(switch, Some(&mut self.active), None)?;
         Ok(switch)
+    }
+
+    pub(crate) fn plan_save(&self, cpu: &CpuFpu<impl Processor>) -> Result<Switch, SwitchError> {
+        let save = decide_save(self.active.facts(), cpu.facts())?;
+        Ok(Switch {
+            save,
+            ..Switch::NOTHING
+        })
     }
 
     /// What [`save_before_switch`](Self::save_before_switch) would do.
@@ -91,15 +123,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     pub fn decide_save_before_switch(
         &self,
         cpu: &CpuFpu<impl Processor>,
-    ) -> Result<Switch, SwitchError> {
-        let save = decide_save(self.active.facts(), cpu.facts())?;
-        Ok(Switch {
-            save,
-            ..Switch::NOTHING
-        })
+    ) -> Result<Decided, SwitchError> {
+        let switch = self.plan_save(cpu)?;
+        Ok(Decided::new(
+            switch,
+            Some(self.active.facts()),
+            None,
+            cpu.id(),
+        ))
     }
 
-    /// Notes that somebody else carried out `switch`, which
+    /// Notes that somebody else carried out what
     /// [`decide_save_before_switch`](Self::decide_save_before_switch) decided.
     ///
     /// # Errors
@@ -107,10 +141,10 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     pub fn commit_save_before_switch(
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
-        switch: Switch,
+        decided: Decided,
     ) -> Result<(), SwitchError> {
-        require_current(switch, self.decide_save_before_switch(cpu)?)?;
-        cpu.note(switch, Some(&mut self.active), None);
+        decided.require_current(self.decide_save_before_switch(cpu)?)?;
+        cpu.note(decided.switch(), Some(&mut self.active), None);
         Ok(())
     }
 
@@ -123,9 +157,18 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
-        let switch = self.decide_restore_before_use(cpu)?;
+        let switch = self.plan_restore(cpu)?;
         cpu.carry_out(switch, None, Some(&mut self.active))?;
         Ok(switch)
+    }
+
+    fn plan_restore(&self, cpu: &CpuFpu<impl Processor>) -> Result<Switch, SwitchError> {
+        let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
+        Ok(Switch {
+            save: Save::Nothing,
+            xfd,
+            restore,
+        })
     }
 
     /// What [`restore_before_use`](Self::restore_before_use) would do.
@@ -135,16 +178,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     pub fn decide_restore_before_use(
         &self,
         cpu: &CpuFpu<impl Processor>,
-    ) -> Result<Switch, SwitchError> {
-        let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
-        Ok(Switch {
-            save: Save::Nothing,
-            xfd,
-            restore,
-        })
+    ) -> Result<Decided, SwitchError> {
+        let switch = self.plan_restore(cpu)?;
+        Ok(Decided::new(
+            switch,
+            None,
+            Some(self.active.facts()),
+            cpu.id(),
+        ))
     }
 
-    /// Notes that somebody else carried out `switch`, which
+    /// Notes that somebody else carried out what
     /// [`decide_restore_before_use`](Self::decide_restore_before_use) decided.
     ///
     /// # Errors
@@ -152,10 +196,10 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     pub fn commit_restore_before_use(
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
-        switch: Switch,
+        decided: Decided,
     ) -> Result<(), SwitchError> {
-        require_current(switch, self.decide_restore_before_use(cpu)?)?;
-        cpu.note(switch, None, Some(&mut self.active));
+        decided.require_current(self.decide_restore_before_use(cpu)?)?;
+        cpu.note(decided.switch(), None, Some(&mut self.active));
         Ok(())
     }
 
@@ -176,15 +220,19 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(())
     }
 
+    /// Drops the content of the active state, wherever it is: it takes its initial configuration.
+    /// For a state whose only copy was lost, with a CPU that went offline or by
+    /// [`CpuFpu::discard_registers`].
+    pub fn discard_active(&mut self, cpu: &mut CpuFpu<impl Processor>) {
+        cpu.forget(self.active.id());
+        self.active.reset();
+    }
+
     /// A new thread with a copy of this one's own state, in `child`'s memory. Components without
-    /// room in `child` start in their initial configuration.
+    /// room in `child`, and PASID, start in their initial configuration.
     ///
     /// # Errors
     /// [`ForkError`], with `child` given back.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the memory is given back; a box would allocate"
-    )]
     pub fn fork(
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
@@ -197,11 +245,10 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
                 return Err((ForkError::Save(error), child));
             }
         }
-        let taken_over = self
-            .own()
-            .in_memory()
-            .and_then(|area| child.take_over(area));
-        match taken_over {
+        // A PASID belongs to the thread that asked for it (Linux: `fpu_clone()`).
+        let inherited = self.own().components().without(Component::Pasid);
+        let own = self.own().in_memory().map_err(ImportError::NotInMemory);
+        match own.and_then(|area| child.take_over(area, inherited)) {
             Ok(()) => Ok(Self::new(child)),
             Err(error) => Err((ForkError::TakeOver(error), child)),
         }
@@ -248,15 +295,6 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             | Residence::Memory
             | Residence::Sealed => Ok(()),
         }
-    }
-}
-
-/// A decision is carried out only if it is still the one that the states call for.
-pub(crate) fn require_current(decided: Switch, now: Switch) -> Result<(), SwitchError> {
-    if decided == now {
-        Ok(())
-    } else {
-        Err(SwitchError::Stale { decided, now })
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::sync::atomic::Ordering;
 
-use fpstate::{Restoring, Save, SignalFrame, Switch};
+use fpstate::{Decided, Restoring, Save, SignalFrame, Switch};
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 
 use super::host_task::HostTask;
-use super::script::{NO_AREA, Omit, area_of};
+use super::script::{NO_AREA, Omit};
+use super::slice_memory::SliceMemory;
 use super::task_slice::{Checks, Holding};
 use super::unit::Outcome;
 use super::vcpu::Vcpu;
@@ -17,6 +18,13 @@ use crate::fault_injection::InjectedFault;
 
 /// The check that follows the leave.
 const AFTER_LEAVE: usize = 2;
+
+/// Whether the thread ran on another CPU before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Migrated {
+    Yes,
+    No,
+}
 
 impl<'e> Worker<'_, 'e> {
     /// A slice of a task with a vCPU: into the guest, or on in it, until it comes back or is taken
@@ -27,25 +35,29 @@ impl<'e> Worker<'_, 'e> {
         vcpu: &mut Vcpu<'e>,
         migrated: Migrated,
     ) -> Result<(), SliceError> {
+        let memory = SliceMemory::of_task_and_vcpu(task, vcpu);
         let mut checks = Checks::default();
         let mut holding = Holding::Held;
         if task.thread.running_guest().is_some() {
-            self.script_guest_restore(task, vcpu, migrated)?;
+            self.script_guest_restore(task, vcpu, memory, migrated)?;
         } else {
             // A thread that calls vcpu_run from its own code has live registers; one that was
             // switched to inside the kernel has its state in memory.
             if self.random.bool() {
-                self.script_task(task, &mut checks)?;
+                self.script_task(task, memory, &mut checks)?;
                 holding = Holding::Next;
             }
-            self.script_entry(task, vcpu, migrated)?;
+            self.script_entry(task, vcpu, memory, migrated)?;
         }
         let restoring = if self.random.bool() {
             Restoring::Now
         } else {
             Restoring::Deferred
         };
-        let (leave, at_end) = self.script_run(task, vcpu, &mut checks, holding, restoring)?;
+        let (leave, at_end) = self.script_run(task, vcpu, memory, restoring)?;
+        if restoring == Restoring::Now {
+            checks.expect(AFTER_LEAVE, holding, "its guest's run");
+        }
 
         let block = vcpu.block();
         let script = &mut self.script;
@@ -61,10 +73,7 @@ impl<'e> Worker<'_, 'e> {
                 self.counts.exits += 1;
                 task.thread
                     .commit_leave_guest(&mut vcpu.guest, &mut self.cpu, restoring, leave)?;
-                let section = self
-                    .cpu
-                    .commit_begin_kernel_section(Some(&mut task.thread), at_end)?;
-                self.section = Some(section);
+                self.rust_code_again(task, Some(at_end))?;
                 if restoring == Restoring::Now {
                     holding = Holding::Next;
                 }
@@ -90,6 +99,7 @@ impl<'e> Worker<'_, 'e> {
         &mut self,
         task: &mut HostTask<'e>,
         vcpu: &mut Vcpu<'e>,
+        memory: SliceMemory,
         migrated: Migrated,
     ) -> Result<(), SliceError> {
         let restoring = if self.random.bool() {
@@ -97,25 +107,22 @@ impl<'e> Worker<'_, 'e> {
         } else {
             Restoring::Deferred
         };
-        let switch = task
+        let decided = task
             .thread
             .decide_enter_guest(&vcpu.guest, &self.cpu, restoring)?;
-        let outgoing = area_of(task.thread.active_mut());
-        let incoming = vcpu.guest.fpstate_mut().map_or(NO_AREA, area_of);
+        let switch = decided.switch();
         match restoring {
-            Restoring::Now => {
-                self.script_incoming_guest(vcpu, switch, outgoing, incoming, migrated)
-            }
+            Restoring::Now => self.script_incoming_guest(vcpu, switch, memory, migrated),
             Restoring::Deferred => {
                 self.script
-                    .switch(&mut self.counts, switch, outgoing, NO_AREA, Omit::Nothing);
+                    .switch(&mut self.counts, switch, memory.own, NO_AREA, Omit::Nothing);
             }
         }
         task.thread
-            .commit_enter_guest(&mut vcpu.guest, &mut self.cpu, restoring, switch)?;
+            .commit_enter_guest(&mut vcpu.guest, &mut self.cpu, restoring, decided)?;
         match restoring {
             Restoring::Now => Ok(()),
-            Restoring::Deferred => self.script_guest_restore(task, vcpu, migrated),
+            Restoring::Deferred => self.script_guest_restore(task, vcpu, memory, migrated),
         }
     }
 
@@ -124,14 +131,14 @@ impl<'e> Worker<'_, 'e> {
         &mut self,
         task: &mut HostTask<'e>,
         vcpu: &mut Vcpu<'e>,
+        memory: SliceMemory,
         migrated: Migrated,
     ) -> Result<(), SliceError> {
-        let switch = task.thread.decide_restore_before_use(&self.cpu)?;
-        let incoming = area_of(task.thread.active_mut());
-        self.script_incoming_guest(vcpu, switch, NO_AREA, incoming, migrated);
+        let decided = task.thread.decide_restore_before_use(&self.cpu)?;
+        self.script_incoming_guest(vcpu, decided.switch(), memory, migrated);
         Ok(task
             .thread
-            .commit_restore_before_use(&mut self.cpu, switch)?)
+            .commit_restore_before_use(&mut self.cpu, decided)?)
     }
 
     /// A switch whose incoming state is the guest's, or what a fault makes of it.
@@ -139,11 +146,10 @@ impl<'e> Worker<'_, 'e> {
         &mut self,
         vcpu: &mut Vcpu<'e>,
         switch: Switch,
-        outgoing: *mut std::ffi::c_void,
-        mut incoming: *mut std::ffi::c_void,
+        memory: SliceMemory,
         migrated: Migrated,
     ) {
-        let mut omit = Omit::Nothing;
+        let (mut incoming, mut omit) = (memory.guest, Omit::Nothing);
         if vcpu.holds_only_a_pattern() {
             if self.injector.strikes(InjectedFault::SkipGuestRestore) {
                 omit = Omit::Restore;
@@ -155,25 +161,22 @@ impl<'e> Worker<'_, 'e> {
             }
         }
         self.script
-            .switch(&mut self.counts, switch, outgoing, incoming, omit);
+            .switch(&mut self.counts, switch, memory.own, incoming, omit);
     }
 
     /// The guest, and what follows if it comes back by its own call: the leave, a look at the
     /// thread's registers, and the save that Rust code calls for. Nothing of this is noted yet.
     fn script_run(
         &mut self,
-        task: &mut HostTask<'e>,
+        task: &HostTask<'e>,
         vcpu: &mut Vcpu<'e>,
-        checks: &mut Checks,
-        holding: Holding,
+        memory: SliceMemory,
         restoring: Restoring,
-    ) -> Result<(Switch, Switch), SliceError> {
+    ) -> Result<(Decided, Switch), SliceError> {
         self.script.guest(vcpu.block());
         let leave = task
             .thread
             .decide_leave_guest(&vcpu.guest, &self.cpu, restoring)?;
-        let guests = area_of(task.thread.active_mut());
-        let own = area_of(task.thread.own_mut());
         let omit = if vcpu.will_hold_a_pattern() && self.injector.strikes(InjectedFault::SkipSave) {
             Omit::Save
         } else if restoring == Restoring::Now
@@ -183,17 +186,18 @@ impl<'e> Worker<'_, 'e> {
         } else {
             Omit::Nothing
         };
-        self.script
-            .switch(&mut self.counts, leave, guests, own, omit);
+        self.script.switch(
+            &mut self.counts,
+            leave.switch(),
+            memory.guest,
+            memory.own,
+            omit,
+        );
         let save = match restoring {
             Restoring::Deferred => Save::AlreadyInMemory,
             Restoring::Now => {
-                let moves = self.machine.moves;
-                self.script
-                    .store(moves, &mut task.values.found[AFTER_LEAVE]);
-                checks.expect(AFTER_LEAVE, holding, "its guest's run");
-                self.script.load(moves, &mut task.values.next);
-                // What the library will decide once the leave is noted; it refuses another.
+                self.script_check(memory, AFTER_LEAVE);
+                // What the library will decide once the leave is noted: see `rust_code_again`.
                 let instruction = self.cpu.instructions().save();
                 Save::Registers {
                     instruction,
@@ -206,8 +210,31 @@ impl<'e> Worker<'_, 'e> {
             ..Switch::NOTHING
         };
         self.script
-            .switch(&mut self.counts, at_end, own, NO_AREA, Omit::Nothing);
+            .switch(&mut self.counts, at_end, memory.own, NO_AREA, Omit::Nothing);
         Ok((leave, at_end))
+    }
+
+    /// Rust code has the registers again; `done` was carried out ahead of its decision.
+    fn rust_code_again(
+        &mut self,
+        task: &mut HostTask<'e>,
+        done: Option<Switch>,
+    ) -> Result<(), SliceError> {
+        let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
+        match done {
+            Some(done) if done != decided.switch() => {
+                return Err(SliceError::DoneAhead {
+                    done,
+                    decided: decided.switch(),
+                });
+            }
+            Some(_) | None => {}
+        }
+        self.section = Some(
+            self.cpu
+                .commit_begin_kernel_section(&mut task.thread, decided)?,
+        );
+        Ok(())
     }
 
     /// A guest was taken off by a signal: what its registers held is in the signal frame. Its
@@ -230,7 +257,7 @@ impl<'e> Worker<'_, 'e> {
         let elsewhere = self.machine.kept_elsewhere;
         task.thread
             .import_instead_of_saving(&mut self.cpu, &image, elsewhere)?;
-        let switch = task.thread.decide_save_before_switch(&self.cpu)?;
+        let switch = task.thread.save_before_switch(&mut self.cpu)?;
         self.count_in_memory(switch);
         if self.random.bool() {
             let switch =
@@ -238,12 +265,7 @@ impl<'e> Worker<'_, 'e> {
                     .leave_guest(&mut vcpu.guest, &mut self.cpu, Restoring::Deferred)?;
             self.count_in_memory(switch);
         }
-        let switch = self.cpu.decide_begin_kernel_section(Some(&task.thread))?;
-        self.section = Some(
-            self.cpu
-                .commit_begin_kernel_section(Some(&mut task.thread), switch)?,
-        );
-        Ok(())
+        self.rust_code_again(task, None)
     }
 
     /// A switch that found everything in memory, outside a script.
@@ -251,11 +273,4 @@ impl<'e> Worker<'_, 'e> {
         debug_assert_eq!(switch.save, Save::AlreadyInMemory);
         self.counts.saves_skipped += 1;
     }
-}
-
-/// Whether the thread ran on another CPU before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Migrated {
-    Yes,
-    No,
 }

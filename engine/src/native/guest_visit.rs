@@ -84,12 +84,11 @@ impl<'e> Worker<'_, 'e> {
 
     /// Keeps what the area holds now and what it held before, for a fault that believes it.
     fn remember_area(&mut self, vcpu: &mut Vcpu<'e>) -> Result<(), SliceError> {
-        let Some(fpstate) = vcpu.guest.fpstate() else {
-            return Ok(());
-        };
         let mut copy =
             BoxedArea::for_layout(&self.machine.layout).map_err(|_| SliceError::NoMemory)?;
-        copy.bytes_mut().copy_from_slice(fpstate.restore_source());
+        if let Some(area) = vcpu.guest.area() {
+            copy.bytes_mut().copy_from_slice(area);
+        }
         if vcpu.former_areas.len() == 2 {
             vcpu.former_areas.pop_front();
         }

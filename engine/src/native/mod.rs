@@ -14,6 +14,7 @@
 //! * `vcpu` - a vCPU: guest state, code and stack
 //! * `host_task` - a thread's state and the values it holds
 //! * `tenant` - a thread that is scheduled, with or without a vCPU
+//! * `slice_memory` - where the steps of one slice read and write
 //! * `task_slice` - the task's own code, switches and kernel sections
 //! * `guest_slice` - into the guest and back
 //! * `guest_visit` - between two runs of a guest
@@ -28,6 +29,7 @@ mod guest_code;
 mod vcpu;
 mod host_task;
 mod tenant;
+mod slice_memory;
 mod task_slice;
 mod guest_slice;
 mod guest_visit;

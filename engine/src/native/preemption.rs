@@ -12,6 +12,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::Duration;
 
 use fpstate::SignalFrame;
@@ -81,11 +82,30 @@ impl PreemptedImage {
             capacity: self.bytes.len(),
             len: 0,
         };
-        RUNNING.set(&raw mut running);
+        let published = Published::new(&raw mut running);
         let result = script();
-        RUNNING.set(ptr::null_mut());
+        drop(published);
         self.len = running.len;
         result
+    }
+}
+
+/// RUNNING is set as long as this lives, whatever way the script ends.
+struct Published;
+
+impl Published {
+    fn new(running: *mut Preemptible) -> Self {
+        RUNNING.set(running);
+        // The handler runs on this thread: the compiler alone could let it see half of this.
+        compiler_fence(Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        RUNNING.set(ptr::null_mut());
     }
 }
 
@@ -161,18 +181,17 @@ extern "C" fn on_timer(_signal: c_int, _info: *mut siginfo_t, context: *mut c_vo
     if running.is_null() {
         return;
     }
-    // SAFETY: `while_preemptible` keeps what RUNNING points to alive, and the code it interrupts
-    // here - the guest, or the unit - does not touch it.
-    let running = unsafe { &mut *running };
     // SAFETY: the kernel passes a valid context, which belongs to the handler until it returns.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
-    // SAFETY: the block is valid while RUNNING points to it. It is the unit that writes it, and the
-    // unit is not at work if the test below lets us go on.
-    let block = unsafe { &mut *running.block };
     let rip = context.uc_mcontext.gregs[libc::REG_RIP as usize];
-    if block.in_guest == 0 || unit::contains(rip.cast_unsigned()) {
+    if unit::contains(rip.cast_unsigned()) || !runs_guest(running) {
         return;
     }
+    // A guest was interrupted, not the unit and not Rust code: nobody else uses these now.
+    // SAFETY: `while_preemptible` keeps what RUNNING points to alive.
+    let running = unsafe { &mut *running };
+    // SAFETY: the block lives as long as the vCPU, which the script's caller borrows.
+    let block = unsafe { &mut *running.block };
     let Some(len) = copy_image(context, running.image, running.capacity) else {
         return;
     };
@@ -184,6 +203,15 @@ extern "C" fn on_timer(_signal: c_int, _info: *mut siginfo_t, context: *mut c_vo
     registers[libc::REG_RIP as usize] = unit::preempted().cast_signed();
     registers[libc::REG_RSP as usize] = block.host_rsp.cast_signed();
     registers[libc::REG_EFL as usize] = RFLAGS_OF_HOST;
+}
+
+/// Whether a guest is between its first and its last instruction. Reads through pointers: what was
+/// interrupted may be the unit, or Rust code around it, at work on these.
+fn runs_guest(running: *const Preemptible) -> bool {
+    // SAFETY: `while_preemptible` keeps what RUNNING points to alive.
+    let block = unsafe { (*running).block };
+    // SAFETY: the block lives as long as the vCPU, which the script's caller borrows.
+    unsafe { (*block).in_guest != 0 }
 }
 
 /// Copies the frame's extended state; `None`, and the guest goes on, if it is not understood or

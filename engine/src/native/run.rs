@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fpstate::{
-    CpuFpu, CpuId, GuestFpu, Layout, LayoutError, StateIds, SwitchInstructions, ThreadFpu,
-};
+use fpstate::{CpuFpu, GuestFpu, Identities, Layout, LayoutError, SwitchInstructions, ThreadFpu};
 use fpstate_arch::component::Component;
 use fpstate_arch::{ComponentSet, Enumeration};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -28,6 +26,8 @@ use crate::known_answer::{KnownAnswer, Verdict, warm_up};
 use crate::pattern::{Patterns, RegisterMoves, RegisterWidth};
 use crate::report::{Corruption, Counts, Progress, RunReport};
 
+/// Every state and CPU of this process, run after run.
+static IDENTITIES: Identities = Identities::new();
 /// How often whoever watches is told.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(50);
 /// Of the vCPUs, one in this many computes known answers; the others hold patterns.
@@ -104,7 +104,7 @@ fn machine(host: &HostCpu) -> Result<Machine<'_>, RunError> {
     Ok(Machine {
         enumeration,
         layout,
-        ids: StateIds::new(),
+        identities: &IDENTITIES,
         patterns: Patterns::new(width, host.mxcsr_mask()),
         moves: RegisterMoves::for_width(width).ok_or(HostError::WithoutXsave)?,
         mxcsr_mask: host.mxcsr_mask(),
@@ -162,7 +162,7 @@ fn run_cpus(
                 let index = usize::try_from(number).unwrap_or(0) % allowed.len().max(1);
                 let pin = allowed.get(index).copied();
                 scope.spawn(move || {
-                    let done = run_cpu(machine, config, CpuId(number), pin);
+                    let done = run_cpu(machine, config, number, pin);
                     // One CPU that failed stops the others.
                     if done.is_err() {
                         machine.stop.store(true, Ordering::Relaxed);
@@ -210,7 +210,7 @@ fn watch_until_done(machine: &Machine<'_>, config: &RunConfig, watch: &mut impl 
 fn run_cpu(
     machine: &Machine<'_>,
     config: &RunConfig,
-    id: CpuId,
+    number: u32,
     pin: Option<usize>,
 ) -> Result<(Counts, Vec<Corruption>), RunError> {
     if let Some(cpu) = pin {
@@ -221,10 +221,11 @@ fn run_cpu(
     let mut memory = HandOver::new();
     let processor = memory.processor()?;
     let instructions = SwitchInstructions::for_user_mode(machine.enumeration);
-    let seed = config.seed() ^ u64::from(id.0);
+    let seed = config.seed() ^ u64::from(number);
     let mut worker = Worker {
         machine,
-        cpu: CpuFpu::adopt(processor, id, instructions).map_err(HostError::Processor)?,
+        cpu: CpuFpu::adopt(processor, number, machine.identities, instructions)
+            .map_err(HostError::Processor)?,
         section: None,
         script: Script::default(),
         image: PreemptedImage::with_capacity(frame_len(machine.enumeration)),

@@ -4,14 +4,11 @@
 
 use std::ffi::c_void;
 
-use fpstate::{BoxedArea, Fpstate, Restore, RestoreInstruction, Save, SaveInstruction, Switch};
+use fpstate::{Restore, RestoreInstruction, Save, SaveInstruction, Switch};
 
 use super::unit::{self, GuestBlock, Outcome, Step, StepKind};
 use crate::pattern::{RegisterImage, RegisterMoves};
 use crate::report::Counts;
-
-/// A state of the engine.
-pub(super) type State<'e> = Fpstate<'e, BoxedArea>;
 
 /// What is left out of a switch on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +68,12 @@ impl Script {
     }
 
     /// Code that puts `image` into the registers.
-    pub(super) fn load(&mut self, moves: RegisterMoves, image: &mut RegisterImage) {
+    pub(super) fn load(&mut self, moves: RegisterMoves, image: *mut RegisterImage) {
         self.steps.push(Step::load(moves.load_routine(), image));
     }
 
     /// Code that writes the registers to `image` and leaves them to nobody.
-    pub(super) fn store(&mut self, moves: RegisterMoves, image: &mut RegisterImage) {
+    pub(super) fn store(&mut self, moves: RegisterMoves, image: *mut RegisterImage) {
         self.steps.push(Step::store(moves.store_routine(), image));
     }
 
@@ -102,11 +99,6 @@ impl Script {
         self.steps.clear();
         outcome
     }
-}
-
-/// The area of a state, for a step.
-pub(super) fn area_of(state: &mut State<'_>) -> *mut c_void {
-    state.save_target().as_mut_ptr().cast()
 }
 
 /// The engine refuses CPUs without XSAVE and runs at CPL 3, so FXSAVE and XSAVES are not decided.

@@ -2,10 +2,11 @@
 
 #![expect(unsafe_code, reason = "carries out scripts")]
 
-use fpstate::{Switch, ThreadFpu};
+use fpstate::{Decided, ThreadFpu};
 
 use super::host_task::{HostTask, TaskValues};
-use super::script::{NO_AREA, Omit, area_of};
+use super::script::{NO_AREA, Omit};
+use super::slice_memory::SliceMemory;
 use super::unit::Outcome;
 use super::worker::{SliceError, Worker};
 use crate::fault_injection::InjectedFault;
@@ -62,13 +63,14 @@ impl<'e> Worker<'_, 'e> {
             1 => self.fork(task)?,
             _ => {}
         }
+        let memory = SliceMemory::of_task(task);
         let mut checks = Checks::default();
-        self.script_task(task, &mut checks)?;
-        let switch = self.cpu.decide_begin_kernel_section(Some(&task.thread))?;
-        self.script_save(task, switch);
+        self.script_task(task, memory, &mut checks)?;
+        let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
+        self.script_save(memory, decided);
         self.section = Some(
             self.cpu
-                .commit_begin_kernel_section(Some(&mut task.thread), switch)?,
+                .commit_begin_kernel_section(&mut task.thread, decided)?,
         );
         // SAFETY: 1. The areas are the task's and the register images `self`'s and the task's, which
         // nobody borrows now. 2. No guest.
@@ -84,13 +86,12 @@ impl<'e> Worker<'_, 'e> {
     pub(super) fn script_task(
         &mut self,
         task: &mut HostTask<'e>,
+        memory: SliceMemory,
         checks: &mut Checks,
     ) -> Result<(), SliceError> {
-        let moves = self.machine.moves;
-        self.script_restore(task)?;
-        self.script.store(moves, &mut task.values.found[0]);
+        self.script_restore(task, memory)?;
+        self.script_check(memory, 0);
         checks.expect(0, Holding::Held, "its last switch");
-        self.script.load(moves, &mut task.values.next);
         let interlude = match self.random.u32(..4) {
             0 | 1 => Interlude::Nothing,
             2 => Interlude::AwayAndBack,
@@ -99,67 +100,85 @@ impl<'e> Worker<'_, 'e> {
         let after = match interlude {
             Interlude::Nothing => return Ok(()),
             Interlude::AwayAndBack => {
-                self.script_away(task)?;
+                self.script_away(task, memory)?;
                 "a switch to a kernel thread and back"
             }
             Interlude::KernelSection => {
-                self.script_kernel_section(task)?;
+                self.script_kernel_section(task, memory)?;
                 "a kernel section"
             }
         };
-        self.script_restore(task)?;
-        self.script.store(moves, &mut task.values.found[1]);
+        self.script_restore(task, memory)?;
+        self.script_check(memory, 1);
         checks.expect(1, Holding::Next, after);
-        self.script.load(moves, &mut task.values.next);
         Ok(())
     }
 
-    /// The active state into the registers.
-    fn script_restore(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
-        let switch = task.thread.decide_restore_before_use(&self.cpu)?;
-        let area = area_of(task.thread.active_mut());
-        self.script
-            .switch(&mut self.counts, switch, NO_AREA, area, Omit::Nothing);
-        Ok(task
-            .thread
-            .commit_restore_before_use(&mut self.cpu, switch)?)
+    /// The task reads its registers back and puts its next values there.
+    pub(super) fn script_check(&mut self, memory: SliceMemory, slot: usize) {
+        let moves = self.machine.moves;
+        if let Some(found) = memory.found.get(slot) {
+            self.script.store(moves, *found);
+        }
+        self.script.load(moves, memory.next);
     }
 
-    /// The save that a decision calls for, of the task's active state.
-    fn script_save(&mut self, task: &mut HostTask<'e>, switch: Switch) {
-        let area = area_of(task.thread.active_mut());
+    /// The task's own state, which is active, into the registers.
+    fn script_restore(
+        &mut self,
+        task: &mut HostTask<'e>,
+        memory: SliceMemory,
+    ) -> Result<(), SliceError> {
+        let decided = task.thread.decide_restore_before_use(&self.cpu)?;
+        let switch = decided.switch();
         self.script
-            .switch(&mut self.counts, switch, area, NO_AREA, Omit::Nothing);
+            .switch(&mut self.counts, switch, NO_AREA, memory.own, Omit::Nothing);
+        Ok(task
+            .thread
+            .commit_restore_before_use(&mut self.cpu, decided)?)
+    }
+
+    /// The save that a decision calls for, of the task's own state, which is active.
+    fn script_save(&mut self, memory: SliceMemory, decided: Decided) {
+        let switch = decided.switch();
+        self.script
+            .switch(&mut self.counts, switch, memory.own, NO_AREA, Omit::Nothing);
     }
 
     /// The thread is switched away from.
-    fn script_away(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
-        let switch = task.thread.decide_save_before_switch(&self.cpu)?;
-        self.script_save(task, switch);
+    fn script_away(
+        &mut self,
+        task: &mut HostTask<'e>,
+        memory: SliceMemory,
+    ) -> Result<(), SliceError> {
+        let decided = task.thread.decide_save_before_switch(&self.cpu)?;
+        self.script_save(memory, decided);
         Ok(task
             .thread
-            .commit_save_before_switch(&mut self.cpu, switch)?)
+            .commit_save_before_switch(&mut self.cpu, decided)?)
     }
 
-    fn script_kernel_section(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
+    fn script_kernel_section(
+        &mut self,
+        task: &mut HostTask<'e>,
+        memory: SliceMemory,
+    ) -> Result<(), SliceError> {
         if self.injector.strikes(InjectedFault::WrongOwner) {
             // Saved as for any switch, and then the kernel forgets to say what it does.
-            self.script_away(task)?;
+            self.script_away(task, memory)?;
             self.script
-                .load(self.machine.moves, &mut self.kernel_values);
+                .load(self.machine.moves, &raw mut *self.kernel_values);
             return Ok(());
         }
-        let switch = self.cpu.decide_begin_kernel_section(Some(&task.thread))?;
-        self.script_save(task, switch);
+        let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
+        self.script_save(memory, decided);
         let section = self
             .cpu
-            .commit_begin_kernel_section(Some(&mut task.thread), switch)?;
+            .commit_begin_kernel_section(&mut task.thread, decided)?;
         self.script
-            .load(self.machine.moves, &mut self.kernel_values);
+            .load(self.machine.moves, &raw mut *self.kernel_values);
         self.counts.kernel_sections += 1;
-        self.cpu
-            .end_kernel_section(section)
-            .map_err(|error| SliceError::KernelSection { here: error.here })
+        Ok(self.cpu.end_kernel_section(section)?)
     }
 
     /// Compares what a script that was carried out read.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fpstate::{
-    BoxedArea, CpuFpu, CpuId, EnterError, ForkError, Fpstate, ImportError, KernelSection, Layout,
-    LeaveError, LifeError, Restoring, SignalFrameError, StateError, StateIds, SwitchError,
+    BoxedArea, CpuFpu, EnterError, ForkError, Fpstate, Identities, ImportError, KernelSection,
+    Layout, LeaveError, LifeError, OtherSection, Restoring, SignalFrameError, StateError, Switch,
+    SwitchError,
 };
 use fpstate_arch::{ComponentSet, Enumeration};
 use fpstate_native::UserProcessor;
@@ -27,7 +28,7 @@ pub(super) const MOST_REPORTED: usize = 16;
 pub(super) struct Machine<'e> {
     pub(super) enumeration: &'e Enumeration,
     pub(super) layout: Layout<'e>,
-    pub(super) ids: StateIds,
+    pub(super) identities: &'e Identities,
     pub(super) patterns: Patterns,
     pub(super) moves: RegisterMoves,
     pub(super) mxcsr_mask: u32,
@@ -47,7 +48,7 @@ impl<'e> Machine<'e> {
 
     /// A new state in memory that another one had.
     pub(super) fn state_in(&self, area: BoxedArea) -> Result<Fpstate<'e, BoxedArea>, SliceError> {
-        Fpstate::new(self.layout, area, self.ids.issue())
+        Fpstate::new(self.layout, area, self.identities)
             .map_err(|refused| SliceError::State(refused.error))
     }
 
@@ -123,10 +124,7 @@ impl<'e> Worker<'_, 'e> {
     /// Rust's vector code is over until the script is carried out.
     fn registers_from_rust(&mut self) -> Result<(), SliceError> {
         match self.section.take() {
-            Some(section) => self
-                .cpu
-                .end_kernel_section(section)
-                .map_err(|error| SliceError::KernelSection { here: error.here }),
+            Some(section) => Ok(self.cpu.end_kernel_section(section)?),
             None => Ok(()),
         }
     }
@@ -201,11 +199,16 @@ pub enum SliceError {
     /// A state could not be made.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A kernel section was to be ended on another CPU.
-    #[error("a kernel section of another CPU was to be ended on {here}")]
-    KernelSection {
-        /// The CPU asked.
-        here: CpuId,
+    /// A kernel section was to be ended that was not open.
+    #[error(transparent)]
+    KernelSection(#[from] OtherSection),
+    /// What was carried out ahead of its decision is not what the library decided.
+    #[error("carried out {done:?}; decided {decided:?}")]
+    DoneAhead {
+        /// What the script did.
+        done: Switch,
+        /// What the library decided afterwards.
+        decided: Switch,
     },
     /// A guest was taken off without an image.
     #[error("a preempted guest left no image")]
