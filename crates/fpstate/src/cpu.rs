@@ -28,6 +28,8 @@ pub struct CpuFpu<P> {
     processor: P,
     id: CpuId,
     registers: RegisterContent,
+    /// How often the registers changed hands; wraps.
+    uses: u32,
     switched: ComponentSet,
     xfd: Xfd,
     instructions: SwitchInstructions,
@@ -62,12 +64,16 @@ impl<P: Processor> CpuFpu<P> {
             Xfd::NOTHING
         };
         let id = identities.cpu(number);
-        let switched = xcr0.union(xss).without(Component::Pkru);
+        let switched = xcr0
+            .union(xss)
+            .without(Component::Pkru)
+            .difference(instructions.withheld());
         let registers = RegisterContent::Nobody;
         Ok(Self {
             processor,
             id,
             registers,
+            uses: 0,
             switched,
             xfd,
             instructions,
@@ -167,6 +173,20 @@ impl<P: Processor> CpuFpu<P> {
         self.processor
     }
 
+    /// IA32_XFD was written by something else, a guest to which it is passed through: reads it back,
+    /// before anything is saved or restored (invariant I10).
+    ///
+    /// # Errors
+    /// The processor's fault.
+    pub fn read_xfd_back(&mut self) -> Result<(), Fault> {
+        if self.instructions.has_xfd() {
+            let disabled = self.processor.read_xfd()?;
+            // What the register holds is by definition supported.
+            self.xfd = Xfd::new(disabled, disabled).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// Something else used the registers (invariant I5): the idle loop initialised them, firmware
     /// ran. What they held a copy of is restored from memory when it is needed again.
     ///
@@ -181,7 +201,7 @@ impl<P: Processor> CpuFpu<P> {
             }),
             RegisterContent::Kernel => Err(SwitchError::KernelSection { cpu: self.id }),
             RegisterContent::CopyOf(_) | RegisterContent::Nobody => {
-                self.registers = RegisterContent::Nobody;
+                self.set_registers(RegisterContent::Nobody);
                 Ok(())
             }
         }
@@ -192,20 +212,28 @@ impl<P: Processor> CpuFpu<P> {
     /// down; gives what was dropped. The state of it, if it still lives, takes its initial
     /// configuration with [`ThreadFpu::discard_active`](crate::ThreadFpu::discard_active).
     pub const fn discard_registers(&mut self) -> RegisterContent {
-        core::mem::replace(&mut self.registers, RegisterContent::Nobody)
+        let dropped = self.registers;
+        self.set_registers(RegisterContent::Nobody);
+        dropped
     }
 
     /// Makes sure that the registers are nobody's if they are `state`'s: it is about to be edited
     /// beyond recognition or to die.
     pub(crate) fn forget(&mut self, state: StateId) {
         if self.registers.owner() == Some(state) {
-            self.registers = RegisterContent::Nobody;
+            self.set_registers(RegisterContent::Nobody);
         }
     }
 
     /// The kernel takes the registers, or gives them back.
     pub(crate) const fn set_registers(&mut self, registers: RegisterContent) {
         self.registers = registers;
+        self.uses = self.uses.wrapping_add(1);
+    }
+
+    /// How often the registers changed hands.
+    pub(crate) const fn uses(&self) -> u32 {
+        self.uses
     }
 
     /// Carries out `switch` through the processor, and notes it.
@@ -231,7 +259,7 @@ impl<P: Processor> CpuFpu<P> {
                 instruction.execute(&mut self.processor, incoming.restore_source(), rfbm);
             if let Err(fault) = restored {
                 // The registers may be half of one and half of another (invariant I38).
-                self.registers = RegisterContent::Nobody;
+                self.set_registers(RegisterContent::Nobody);
                 return Err(SwitchError::Fault(fault));
             }
         }
@@ -255,7 +283,7 @@ impl<P: Processor> CpuFpu<P> {
         match (save, state) {
             (Save::Registers { .. }, Some(state)) => {
                 state.saved_from(self.id);
-                self.registers = RegisterContent::CopyOf(state.id());
+                self.set_registers(RegisterContent::CopyOf(state.id()));
             }
             (Save::Registers { .. } | Save::AlreadyInMemory | Save::Nothing, _) => {}
         }
@@ -275,10 +303,10 @@ impl<P: Processor> CpuFpu<P> {
         match (restore, state) {
             (Restore::Area { .. } | Restore::AlreadyInRegisters, Some(state)) => {
                 state.in_use_on(self.id);
-                self.registers = RegisterContent::OnlyCopyOf(state.id());
+                self.set_registers(RegisterContent::OnlyCopyOf(state.id()));
             }
             // The hardware puts a sealed state there by itself.
-            (Restore::Nothing, Some(_)) => self.registers = RegisterContent::Nobody,
+            (Restore::Nothing, Some(_)) => self.set_registers(RegisterContent::Nobody),
             (Restore::Deferred, _) | (_, None) => {}
         }
     }

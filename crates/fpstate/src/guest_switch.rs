@@ -71,7 +71,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             switch,
             Some(self.active.facts()),
             Some(incoming),
-            cpu.id(),
+            (cpu.id(), cpu.uses()),
         ))
     }
 
@@ -156,7 +156,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             switch,
             Some(self.active.facts()),
             Some(own),
-            cpu.id(),
+            (cpu.id(), cpu.uses()),
         ))
     }
 
@@ -187,21 +187,21 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     }
 
     /// Leaves a guest whose `GuestFpu` is gone: the guest's state is saved if need be and given to
-    /// the caller, the thread's own is active again and not restored yet.
+    /// the caller in a new one, the thread's own is active again and not restored yet.
     ///
     /// # Errors
     /// [`LeaveError`]; the thread is still in the guest then.
     pub fn abandon_guest(
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
-    ) -> Result<Fpstate<'e, S>, LeaveError> {
+    ) -> Result<GuestFpu<'e, S>, LeaveError> {
         let switch = self
             .plan_leave(self.active.id(), cpu, Restoring::Deferred)?
             .0;
         cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
             .map_err(LeaveError::Switch)?;
         let own = self.parked.take().ok_or(LeaveError::NotInGuest)?;
-        Ok(mem::replace(&mut self.active, own))
+        Ok(GuestFpu::new(mem::replace(&mut self.active, own)))
     }
 
     fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {

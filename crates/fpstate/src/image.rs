@@ -269,6 +269,11 @@ pub enum ImportError {
         /// The components given.
         found: ComponentSet,
     },
+    /// The state has supervisor components, which are in registers and in no image of this format.
+    NotInImage {
+        /// These components.
+        found: ComponentSet,
+    },
     /// The state is not in memory.
     NotInMemory(NotInMemory),
     /// The state is not in the registers of the CPU that the image was made of.
@@ -308,6 +313,12 @@ impl fmt::Display for ImportError {
             }
             Self::LegacyKeptElsewhere { found } => {
                 write!(f, "{found} kept elsewhere; allowed: extended components")
+            }
+            Self::NotInImage { found } => {
+                write!(
+                    f,
+                    "{found} would be lost: a standard-format image has no supervisor state"
+                )
             }
             Self::NotInMemory(error) => error.fmt(f),
         }

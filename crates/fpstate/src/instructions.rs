@@ -114,6 +114,8 @@ impl RestoreInstruction {
 pub struct SwitchInstructions {
     save: SaveInstruction,
     xfd: bool,
+    /// Components that somebody else keeps disabled.
+    withheld: ComponentSet,
 }
 
 impl SwitchInstructions {
@@ -126,19 +128,31 @@ impl SwitchInstructions {
             return Self {
                 save: SaveInstruction::Xsaves,
                 xfd,
+                withheld: ComponentSet::EMPTY,
             };
         }
         Self {
-            save: Self::for_user_mode(enumeration).save,
+            save: Self::best_without_xsaves(enumeration),
             xfd,
+            withheld: ComponentSet::EMPTY,
         }
     }
 
-    /// The best pair at CPL 3: XSAVEC, XSAVEOPT, XSAVE, FXSAVE. IA32_XFD cannot be reached there.
+    /// The best pair at CPL 3: XSAVEC, XSAVEOPT, XSAVE, FXSAVE. IA32_XFD cannot be reached there:
+    /// components that it can disable are not switched, because the operating system keeps them
+    /// disabled until the process asks for them.
     #[must_use]
-    #[inline]
-    pub const fn for_user_mode(enumeration: &Enumeration) -> Self {
-        let save = if enumeration.has(Instruction::Xsavec) {
+    pub fn for_user_mode(enumeration: &Enumeration) -> Self {
+        let save = Self::best_without_xsaves(enumeration);
+        Self {
+            save,
+            xfd: false,
+            withheld: enumeration.xfd_components(),
+        }
+    }
+
+    const fn best_without_xsaves(enumeration: &Enumeration) -> SaveInstruction {
+        if enumeration.has(Instruction::Xsavec) {
             SaveInstruction::Xsavec
         } else if enumeration.has(Instruction::Xsaveopt) && enumeration.has(Instruction::Xsave) {
             SaveInstruction::Xsaveopt
@@ -146,8 +160,7 @@ impl SwitchInstructions {
             SaveInstruction::Xsave
         } else {
             SaveInstruction::Fxsave
-        };
-        Self { save, xfd: false }
+        }
     }
 
     /// The instruction that saves.
@@ -168,6 +181,13 @@ impl SwitchInstructions {
             }
             SaveInstruction::Xsaves => RestoreInstruction::Xrstors,
         }
+    }
+
+    /// Components in XCR0 that are not switched.
+    #[must_use]
+    #[inline]
+    pub const fn withheld(self) -> ComponentSet {
+        self.withheld
     }
 
     /// Whether IA32_XSS is there and in reach.

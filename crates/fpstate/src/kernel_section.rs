@@ -17,6 +17,8 @@ use crate::thread::ThreadFpu;
 #[must_use = "the registers stay the kernel's until the section is ended"]
 pub struct KernelSection {
     cpu: CpuId,
+    /// The use of the CPU's registers that it is.
+    uses: u32,
 }
 
 /// What the kernel needs the registers for.
@@ -92,7 +94,7 @@ impl<P: Processor> CpuFpu<P> {
             switch,
             Some(current.active().facts()),
             None,
-            self.id(),
+            (self.id(), self.uses()),
         ))
     }
 
@@ -109,8 +111,7 @@ impl<P: Processor> CpuFpu<P> {
     ) -> Result<KernelSection, SwitchError> {
         decided.require_current(self.decide_begin_kernel_section(current)?)?;
         self.note(decided.switch(), Some(&mut current.active), None);
-        self.set_registers(RegisterContent::Kernel);
-        Ok(KernelSection { cpu: self.id() })
+        Ok(self.open_section())
     }
 
     /// The kernel is done with the registers; they are nobody's.
@@ -119,7 +120,8 @@ impl<P: Processor> CpuFpu<P> {
     /// [`OtherSection`] with a section of another CPU, or of this one before it went offline or
     /// before [`discard_registers`](Self::discard_registers); nothing is changed.
     pub fn end_kernel_section(&mut self, section: KernelSection) -> Result<(), OtherSection> {
-        if section.cpu != self.id() || self.registers() != RegisterContent::Kernel {
+        let opened_here = section.cpu == self.id() && section.uses == self.uses();
+        if !opened_here || self.registers() != RegisterContent::Kernel {
             return Err(OtherSection {
                 here: self.id(),
                 section,
@@ -141,8 +143,15 @@ impl<P: Processor> CpuFpu<P> {
                 self.processor().fninit().map_err(SwitchError::Fault)?;
             }
         }
+        Ok(self.open_section())
+    }
+
+    fn open_section(&mut self) -> KernelSection {
         self.set_registers(RegisterContent::Kernel);
-        Ok(KernelSection { cpu: self.id() })
+        KernelSection {
+            cpu: self.id(),
+            uses: self.uses(),
+        }
     }
 
     fn initialise_mxcsr(&mut self) -> Result<(), SwitchError> {

@@ -15,8 +15,8 @@ use crate::switch::StateFacts;
 pub struct Fpstate<'e, S> {
     area: XsaveArea<'e, S>,
     id: StateId,
-    /// How often the memory was edited since the state was made; wraps.
-    edits: u32,
+    /// How often the memory changed since the state was made; wraps.
+    version: u32,
     residence: Residence,
 }
 
@@ -54,7 +54,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
                 Ok(Self {
                     area,
                     id,
-                    edits: 0,
+                    version: 0,
                     residence: Residence::Memory,
                 })
             }
@@ -113,7 +113,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     pub fn facts(&self) -> StateFacts {
         StateFacts {
             id: self.id,
-            edits: self.edits,
+            version: self.version,
             residence: self.residence,
             format: self.layout().format(),
             components: self.components(),
@@ -159,10 +159,16 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         Ok(())
     }
 
-    /// Memory is the state now, and no register holds a copy of it.
+    /// Memory is the state now, and no register holds a copy of it; what the hardware keeps, it
+    /// keeps.
     const fn edited(&mut self) {
-        self.edits = self.edits.wrapping_add(1);
-        self.residence = Residence::Memory;
+        self.version = self.version.wrapping_add(1);
+        self.residence = match self.residence {
+            Residence::Sealed => Residence::Sealed,
+            Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
+                Residence::Memory
+            }
+        };
     }
 
     /// Replaces the state by an image that something else made of `cpu`'s registers, which hold it.
@@ -176,6 +182,11 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         if residence != Residence::Registers(cpu) {
             return Err(ImportError::NotInRegisters { cpu, residence });
         }
+        let supervisor = self.layout().enumeration().supervisor_components();
+        let found = self.components().intersection(supervisor);
+        if !found.is_empty() {
+            return Err(ImportError::NotInImage { found });
+        }
         self.area.import(image, kept_elsewhere)?;
         self.edited();
         Ok(())
@@ -187,6 +198,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         source: &XsaveArea<'_, S>,
         wanted: ComponentSet,
     ) -> Result<(), ImportError> {
+        self.in_memory().map_err(ImportError::NotInMemory)?;
         self.area.take_over(source, wanted)?;
         self.edited();
         Ok(())
@@ -212,6 +224,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
 
     /// Notes that `cpu`'s registers were written to the area.
     pub(crate) const fn saved_from(&mut self, cpu: CpuId) {
+        self.version = self.version.wrapping_add(1);
         self.residence = Residence::MemoryAndRegisters(cpu);
     }
 

@@ -96,6 +96,7 @@ pub struct Decided {
     outgoing: Option<(StateId, u32)>,
     incoming: Option<(StateId, u32)>,
     cpu: CpuId,
+    uses: u32,
 }
 
 impl Decided {
@@ -103,13 +104,14 @@ impl Decided {
         switch: Switch,
         outgoing: Option<StateFacts>,
         incoming: Option<StateFacts>,
-        cpu: CpuId,
+        (cpu, uses): (CpuId, u32),
     ) -> Self {
         Self {
             switch,
             outgoing: version(outgoing),
             incoming: version(incoming),
             cpu,
+            uses,
         }
     }
 
@@ -131,7 +133,7 @@ impl Decided {
 
 const fn version(state: Option<StateFacts>) -> Option<(StateId, u32)> {
     match state {
-        Some(facts) => Some((facts.id, facts.edits)),
+        Some(facts) => Some((facts.id, facts.version)),
         None => None,
     }
 }
@@ -141,8 +143,8 @@ const fn version(state: Option<StateFacts>) -> Option<(StateId, u32)> {
 pub struct StateFacts {
     /// Its identity.
     pub id: StateId,
-    /// How often it was edited in memory.
-    pub edits: u32,
+    /// How often its memory changed.
+    pub version: u32,
     /// Where it is.
     pub residence: Residence,
     /// The format of its area.
@@ -311,7 +313,15 @@ fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchEr
         });
     }
     // What user code can use and the area cannot hold would be lost at the next save.
-    let missing = cpu.switched.difference(found).difference(xfd.components());
+    let disabled = if cpu.instructions.has_xfd() {
+        xfd
+    } else {
+        Xfd::NOTHING
+    };
+    let missing = cpu
+        .switched
+        .difference(found)
+        .difference(disabled.components());
     if !missing.is_empty() {
         return Err(SwitchError::NoRoom {
             cpu: cpu.id,
@@ -534,7 +544,7 @@ mod tests {
         let (components, format) = (AVX, Format::Compacted);
         StateFacts {
             id,
-            edits: 0,
+            version: 0,
             residence,
             format,
             components,

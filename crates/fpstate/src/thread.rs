@@ -67,18 +67,13 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             && cpu.registers() == RegisterContent::OnlyCopyOf(self.active.id())
     }
 
-    /// The bytes of the active state's area, for whoever carries out a [`Decided`] switch itself.
-    /// Between a commit and the next decision they are the instructions' to read and write, nobody
-    /// else's.
-    pub fn active_area(&mut self) -> &mut [u8] {
-        self.active.save_target()
-    }
-
-    /// The bytes of the own state's area, likewise.
-    pub fn own_area(&mut self) -> &mut [u8] {
+    /// The bytes of the area of the thread's own state and, while one is active, of its guest's, for
+    /// whoever carries out a [`Decided`] switch itself. From a decision until its steps are carried
+    /// out they are the instructions' to read and write, nobody else's.
+    pub fn areas(&mut self) -> (&mut [u8], Option<&mut [u8]>) {
         match &mut self.parked {
-            Some(own) => own.save_target(),
-            None => self.active.save_target(),
+            Some(own) => (own.save_target(), Some(self.active.save_target())),
+            None => (self.active.save_target(), None),
         }
     }
 
@@ -129,7 +124,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             switch,
             Some(self.active.facts()),
             None,
-            cpu.id(),
+            (cpu.id(), cpu.uses()),
         ))
     }
 
@@ -184,7 +179,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             switch,
             None,
             Some(self.active.facts()),
-            cpu.id(),
+            (cpu.id(), cpu.uses()),
         ))
     }
 
@@ -220,9 +215,10 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(())
     }
 
-    /// Drops the content of the active state, wherever it is: it takes its initial configuration.
-    /// For a state whose only copy was lost, with a CPU that went offline or by
-    /// [`CpuFpu::discard_registers`].
+    /// Drops the content of the active state, wherever it is: it takes its initial configuration
+    /// (unless the hardware keeps it). For a state whose only copy was lost, with a CPU that went
+    /// offline or by [`CpuFpu::discard_registers`]. A CPU other than `cpu` that still holds the only
+    /// copy needs that call, too.
     pub fn discard_active(&mut self, cpu: &mut CpuFpu<impl Processor>) {
         cpu.forget(self.active.id());
         self.active.reset();
