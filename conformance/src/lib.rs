@@ -1,1 +1,40 @@
+//! Where the library, the software CPU and the silicon meet.
 //!
+//! `fpstate` cannot reach an instruction and `fpstate-model` cannot see the library, so neither can
+//! confirm the other's mistakes; here they are joined. The tests are in `tests/`. This crate is what
+//! they share: a small kernel with CPUs, threads and guests (the [`world`]), in which a reference
+//! that knows only what each thread wrote is compared with what the registers show.
+//!
+//! A test that fails prints a seed; `FPSTATE_SEED=<seed>` runs that one schedule again.
+//!
+//! Modules in reading order; each uses only those above it:
+//!
+//! * [`generators`] - seeds, and values for registers
+//! * [`memory`] - aligned memory
+//! * [`contents`] - what a thread may see in its registers, without any layout
+//! * [`images`] - standard-format images made without the library
+//! * [`cpus`] - recorded CPUs of every kind that matters
+//! * [`user_code`] - reading and writing registers as user code does: model and silicon
+//! * [`intercept`] - what all wrappers around a processor share
+//! * [`traced`] - records each instruction
+//! * [`faulting`] - raises faults on demand
+//! * [`broken`] - does not do what it is told
+//! * [`machine`] - what all CPUs of one machine have in common
+//! * [`silicon`] - CPUs made of the one that executes this
+//! * [`world`] - the small kernel
+//! * [`pair`] - one thread and one guest, for the tests of single behaviours
+
+pub mod generators;
+pub mod memory;
+pub mod contents;
+pub mod images;
+pub mod cpus;
+pub mod user_code;
+pub mod intercept;
+pub mod traced;
+pub mod faulting;
+pub mod broken;
+pub mod machine;
+pub mod silicon;
+pub mod world;
+pub mod pair;

@@ -1,0 +1,201 @@
+//! What all CPUs of one machine have in common.
+
+use fpstate::{
+    BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout,
+    SwitchInstructions,
+};
+use fpstate_arch::{Component, ComponentSet, Enumeration, Format, Processor, Xcr0, Xfd, Xss};
+
+use crate::contents::Contents;
+use crate::cpus::{CET, RecordedCpu};
+use crate::generators::ErrorPointers;
+
+/// How a machine's CPUs become a [`CpuFpu`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// As a kernel does, in ring 0.
+    BringUp(ControlRegisters),
+    /// As a process does, at CPL 3.
+    Adopt,
+}
+
+/// The CPUs of a machine are of one kind and enable the same components (invariant I49). States and
+/// CPUs of two machines never meet.
+#[derive(Debug)]
+pub struct Machine {
+    /// What the CPUs enumerate.
+    pub enumeration: Enumeration,
+    /// Whether the x87 error pointers outlive a switch.
+    pub error_pointers: ErrorPointers,
+    instructions: SwitchInstructions,
+    components: ComponentSet,
+    start: Start,
+    identities: Identities,
+}
+
+impl Machine {
+    /// A kernel's machine of `cpu`s: all user components enabled, but not APX beside MPX, and CET
+    /// where there is XSAVES; IA32_XFD disables what it can.
+    ///
+    /// # Panics
+    /// If the recorded figures are not those of a CPU.
+    #[must_use]
+    pub fn ring0(cpu: &RecordedCpu) -> Self {
+        let enumeration = cpu.enumeration();
+        let instructions = SwitchInstructions::for_ring0(&enumeration);
+        let supported = enumeration.user_components();
+        let mut user = supported.union(ComponentSet::LEGACY);
+        if user.intersects(ComponentSet::MPX) {
+            user = user.without(Component::Apx);
+        }
+        let xss = enumeration.supervisor_components().intersection(CET);
+        let xfd = enumeration.xfd_components();
+        let start = Start::BringUp(ControlRegisters {
+            xcr0: match instructions.save().format() {
+                Format::Fxsave => Xcr0::AFTER_RESET,
+                Format::Standard | Format::Compacted => {
+                    Xcr0::new(user, user).expect("a legal XCR0")
+                }
+            },
+            xss: Xss::new(xss, xss).expect("a legal IA32_XSS"),
+            xfd: Xfd::new(xfd, xfd).expect("a legal IA32_XFD"),
+        });
+        let components = user.union(xss).without(Component::Pkru);
+        Self {
+            error_pointers: cpu.error_pointers(),
+            enumeration,
+            instructions,
+            components,
+            start,
+            identities: Identities::new(),
+        }
+    }
+
+    /// A process's machine: `components` are what its processor hands over.
+    #[must_use]
+    pub fn user_mode(enumeration: Enumeration, components: ComponentSet) -> Self {
+        Self {
+            error_pointers: ErrorPointers::OnlyWithException,
+            instructions: SwitchInstructions::for_user_mode(&enumeration),
+            enumeration,
+            components,
+            start: Start::Adopt,
+            identities: Identities::new(),
+        }
+    }
+
+    /// What its CPUs switch with.
+    #[must_use]
+    pub const fn instructions(&self) -> SwitchInstructions {
+        self.instructions
+    }
+
+    /// The components that threads and guests use.
+    #[must_use]
+    pub const fn components(&self) -> ComponentSet {
+        self.components
+    }
+
+    /// The fewest components that a state may have room for: all but those that its IA32_XFD
+    /// disables instead.
+    #[must_use]
+    pub fn least_components(&self) -> ComponentSet {
+        if self.instructions.has_xfd() {
+            self.components
+                .difference(self.enumeration.xfd_components())
+        } else {
+            self.components
+        }
+    }
+
+    /// Those of them that a standard-format image can hold.
+    #[must_use]
+    pub fn user_components(&self) -> ComponentSet {
+        self.components
+            .difference(self.enumeration.supervisor_components())
+    }
+
+    /// Where its states and CPUs get their identities.
+    #[must_use]
+    pub const fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// Starts CPU `number`.
+    ///
+    /// # Errors
+    /// The processor's fault.
+    pub fn start<P: Processor>(
+        &self,
+        processor: P,
+        number: u32,
+    ) -> Result<CpuFpu<P>, BringUpError> {
+        let (identities, instructions) = (&self.identities, self.instructions);
+        match self.start {
+            Start::BringUp(registers) => {
+                CpuFpu::bring_up(processor, number, identities, instructions, registers)
+            }
+            Start::Adopt => CpuFpu::adopt(processor, number, identities, instructions)
+                .map_err(BringUpError::Fault),
+        }
+    }
+
+    /// A processor of this machine on which nothing is disabled, for finding out what an area holds.
+    ///
+    /// # Panics
+    /// If the processor refuses to start.
+    #[must_use]
+    pub fn reader<P: Processor>(&self, processor: P) -> P {
+        let cpu = self.start(processor, u32::MAX).expect("the CPU starts");
+        let mut processor = cpu.into_processor();
+        if self.instructions.has_xfd() {
+            processor.write_xfd(Xfd::NOTHING).expect("IA32_XFD");
+        }
+        processor
+    }
+
+    /// The layout of a state with room for `components`.
+    ///
+    /// # Panics
+    /// If the machine has no such layout.
+    #[must_use]
+    pub fn layout(&self, components: ComponentSet) -> Layout<'_> {
+        Layout::for_instructions(&self.enumeration, self.instructions, components)
+            .expect("the machine's own components")
+    }
+
+    /// Memory for any state of this machine.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn memory(&self) -> BoxedArea {
+        BoxedArea::for_layout(&self.layout(self.components)).expect("memory")
+    }
+
+    /// A state with room for `components`, in `memory`.
+    ///
+    /// # Panics
+    /// If the memory does not do.
+    #[must_use]
+    pub fn state(&self, components: ComponentSet, memory: BoxedArea) -> Fpstate<'_, BoxedArea> {
+        Fpstate::new(self.layout(components), memory, &self.identities)
+            .expect("memory of this machine")
+    }
+
+    /// The initial configuration of what threads and guests use.
+    #[must_use]
+    pub fn initial_contents(&self) -> Contents {
+        Contents::initial(&self.enumeration, self.components)
+    }
+
+    /// What XCOMP_BV of a state with `components` must always be (invariant I17).
+    #[must_use]
+    pub const fn xcomp_bv(&self, components: ComponentSet) -> Option<u64> {
+        match self.instructions.save().format() {
+            Format::Fxsave => None,
+            Format::Standard => Some(0),
+            Format::Compacted => Some(components.bits() | 1 << 63),
+        }
+    }
+}

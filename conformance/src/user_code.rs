@@ -1,0 +1,136 @@
+//! Reading and writing registers as user code does, on the model and on silicon.
+
+use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
+use fpstate_arch::{Component, ComponentSet, LegacyRegion, Processor};
+use fpstate_model::{ModelCpu, X87};
+use fpstate_native::UserProcessor;
+
+use crate::contents::Contents;
+use crate::images::{contents_of, standard_image};
+use crate::memory::Memory;
+
+/// What a program does with registers between two switches. MXCSR is written with
+/// [`Processor::ldmxcsr`].
+pub trait UserCode: Processor {
+    /// All components that have registers here.
+    fn components(&self) -> ComponentSet;
+
+    /// What the registers of `components` hold.
+    fn contents(&mut self, components: ComponentSet) -> Contents;
+
+    /// `component`'s registers take the value that `values` has for it.
+    fn write(&mut self, component: Component, values: &Contents);
+
+    /// An instruction that initialises `components` and is known to: VZEROUPPER, TILERELEASE.
+    fn initialise(&mut self, components: ComponentSet);
+
+    /// All of `components` as `values` has them, and MXCSR.
+    fn write_all(&mut self, components: ComponentSet, values: &Contents) {
+        for component in components.iter() {
+            self.write(component, values);
+        }
+        self.ldmxcsr(values.legacy().mxcsr).expect("a valid MXCSR");
+    }
+}
+
+impl UserCode for ModelCpu {
+    fn components(&self) -> ComponentSet {
+        self.registers().components()
+    }
+
+    fn contents(&mut self, components: ComponentSet) -> Contents {
+        let registers = self.registers();
+        let X87 {
+            fcw,
+            fsw,
+            ftw,
+            fop,
+            fip,
+            fdp,
+            st,
+        } = &registers.x87;
+        let mut legacy = LegacyRegion {
+            fcw: *fcw,
+            fsw: *fsw,
+            ftw: *ftw,
+            fop: *fop,
+            fip: *fip,
+            fdp: *fdp,
+            mxcsr: registers.sse.mxcsr,
+            xmm: registers.sse.xmm,
+            ..LegacyRegion::INITIAL
+        };
+        for (to, from) in legacy.st.iter_mut().zip(st) {
+            to[..10].copy_from_slice(from);
+        }
+        let extended = components.difference(ComponentSet::LEGACY);
+        Contents::from_parts(
+            &legacy,
+            extended
+                .iter()
+                .filter_map(|c| Some((c, registers.component(c)?.to_vec()))),
+        )
+    }
+
+    fn write(&mut self, component: Component, values: &Contents) {
+        let legacy = values.legacy();
+        if component == Component::X87 {
+            let x87 = self.registers_mut().x87();
+            (x87.fcw, x87.fsw, x87.ftw) = (legacy.fcw, legacy.fsw, legacy.ftw);
+            (x87.fop, x87.fip, x87.fdp) = (legacy.fop, legacy.fip, legacy.fdp);
+            for (to, from) in x87.st.iter_mut().zip(&legacy.st) {
+                to.copy_from_slice(&from[..10]);
+            }
+        } else if component == Component::Sse {
+            *self.registers_mut().xmm() = legacy.xmm;
+        } else if let (Some(to), Some(from)) = (
+            self.registers_mut().component(component),
+            values.extended(component),
+        ) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    fn initialise(&mut self, components: ComponentSet) {
+        self.registers_mut().initialise(components);
+    }
+}
+
+/// Through images of one component: an XRSTOR that requests nothing else.
+impl UserCode for UserProcessor<'_> {
+    fn components(&self) -> ComponentSet {
+        self.handed_over()
+    }
+
+    fn contents(&mut self, components: ComponentSet) -> Contents {
+        let len = UserProcessor::hand_over_len().max(LEGACY_REGION_LEN);
+        let mut area = Memory::zeroed(len);
+        self.xsave(area.bytes_mut(), components).expect("XSAVE");
+        contents_of(self.enumeration(), area.bytes(), components)
+    }
+
+    fn write(&mut self, component: Component, values: &Contents) {
+        let only = ComponentSet::only(component);
+        self.restore_only(only, only, values);
+    }
+
+    fn initialise(&mut self, components: ComponentSet) {
+        let initial = Contents::initial(self.enumeration(), ComponentSet::LEGACY);
+        self.restore_only(components, ComponentSet::EMPTY, &initial);
+    }
+}
+
+trait RestoreOnly {
+    /// XRSTOR with `rfbm` of an image with `xstate_bv`. XRSTOR takes MXCSR along with SSE and AVX
+    /// (SDM 1, 13.8.1), so the image has the one that is there.
+    fn restore_only(&mut self, rfbm: ComponentSet, xstate_bv: ComponentSet, values: &Contents);
+}
+
+impl RestoreOnly for UserProcessor<'_> {
+    fn restore_only(&mut self, rfbm: ComponentSet, xstate_bv: ComponentSet, values: &Contents) {
+        let mut values = values.clone();
+        values.set_mxcsr(self.stmxcsr().expect("STMXCSR"));
+        let image = standard_image(self.enumeration(), &values, xstate_bv);
+        self.xrstor(image.bytes(), rfbm).expect("XRSTOR");
+    }
+}
