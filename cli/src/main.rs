@@ -19,8 +19,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use arguments::{Command, ParseFailure};
-use fpstate_engine::native::RunError;
-use fpstate_engine::{ConfigError, HostError};
+use fpstate_engine::{ConfigError, HostError, RunError};
 
 /// How a command that ran ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

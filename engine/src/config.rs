@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::fault_injection::{FAULT_ODDS, InjectedFault};
+use crate::schedule::backend::GuestKind;
 
 /// The most vCPUs of one run: each has a stack of its own, and Linux allows a process some 65,000
 /// mappings.
@@ -111,6 +112,23 @@ impl RunConfig {
     #[must_use]
     pub const fn plain_tasks(&self) -> u32 {
         self.vcpus / 4 + 1
+    }
+
+    /// What the guest of host task `number` does; `None` for a plain task. Of four vCPUs one computes
+    /// known answers.
+    pub(crate) const fn guest_of_task(&self, number: u32) -> Option<GuestKind> {
+        if number >= self.vcpus {
+            None
+        } else if number % 4 == 3 {
+            Some(GuestKind::KnownAnswer)
+        } else {
+            Some(GuestKind::Pattern)
+        }
+    }
+
+    /// What the patterns of host task `number` derive from.
+    pub(crate) fn seed_of_task(&self, number: u32) -> u64 {
+        self.seed ^ (u64::from(number) << 32 | 0xF5)
     }
 
     /// OS threads that act as CPUs.

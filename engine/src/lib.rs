@@ -5,30 +5,38 @@
 //! code; host tasks hold values of their own across `vcpu_run`. Whatever the library decides is
 //! carried out by one assembly unit, because the compiler uses vector registers itself.
 //!
+//! A second backend runs the same schedule on the software CPU of `fpstate-model`.
+//!
 //! Modules in reading order:
 //!
-//! * [`pattern`] - a different value in every register, loaded and read back by plain moves
 //! * [`known_answer`] - guest code of well-kept crates, with published results
-//! * [`config`] - what to run
-//! * [`report`] - what happened
 //! * [`fault_injection`] - breaking one switch in a thousand on purpose
+//! * [`config`] - what to run
 //! * [`footprint`] - what a vCPU costs in memory, measured
-//! * [`host`] - this machine's CPU
-//! * [`native`] - the real CPU, in an ordinary process
+//! * [`report`] - what happened
+//! * [`host`] - this machine's CPU (x86-64 only)
+//! * [`schedule`] - which thread runs where, and what it must find
+//! * [`run_error`] - why a run did not happen
+//! * [`pattern`] - a different value in every register, by plain moves (x86-64 only)
+//! * [`native`] - the real CPU, in an ordinary process (x86-64 Linux only)
+//! * [`model`] - the software CPU, of any kind, on any machine
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-compile_error!("the native engine runs on x86_64 Linux");
-
-pub mod pattern;
 pub mod known_answer;
-pub mod config;
-pub mod report;
 pub mod fault_injection;
+pub mod config;
 pub mod footprint;
+pub mod report;
 pub mod host;
+pub mod schedule;
+pub mod run_error;
+#[cfg(target_arch = "x86_64")]
+pub mod pattern;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+pub mod model;
 
 pub use config::{ConfigError, RunConfig, RunLength};
 pub use fault_injection::InjectedFault;
 pub use host::{HostCpu, HostError};
 pub use report::{Corruption, KnownAnswers, Progress, RunReport};
+pub use run_error::RunError;

@@ -1,6 +1,13 @@
 //! What happened in a run.
 
+use std::time::Duration;
+
+use fpstate::{Layout, SwitchInstructions};
+use fpstate_arch::ComponentSet;
 use serde::Serialize;
+
+use crate::config::RunConfig;
+use crate::footprint::Footprint;
 
 /// One register that did not hold what its owner had put there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,11 +116,11 @@ impl Counts {
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
-    /// `native`.
+    /// `native` or `model`.
     pub engine: &'static str,
     /// The CPU, by its brand string.
     pub cpu: String,
-    /// The components switched.
+    /// The components switched, PKRU among them where the engine switches it on its own.
     pub components: Vec<String>,
     /// The instruction that saved.
     pub save_instruction: String,
@@ -144,7 +151,49 @@ pub struct RunReport {
     pub corruption_reports: Vec<Corruption>,
 }
 
+/// What was run on.
+#[derive(Clone, Debug)]
+pub(crate) struct RunSubject<'e> {
+    pub(crate) engine: &'static str,
+    pub(crate) cpu: String,
+    pub(crate) layout: Layout<'e>,
+    /// Switched by the engine itself, beside the areas.
+    pub(crate) switched_apart: ComponentSet,
+    pub(crate) instructions: SwitchInstructions,
+}
+
 impl RunReport {
+    pub(crate) fn new(
+        subject: &RunSubject<'_>,
+        config: &RunConfig,
+        took: Duration,
+        (counts, corruption_reports): (Counts, Vec<Corruption>),
+        footprint: Footprint,
+    ) -> Self {
+        let components = subject.layout.components().union(subject.switched_apart);
+        Self {
+            engine: subject.engine,
+            cpu: subject.cpu.clone(),
+            components: components
+                .iter()
+                .map(|component| component.to_string())
+                .collect(),
+            save_instruction: subject.instructions.save().to_string(),
+            restore_instruction: subject.instructions.restore().to_string(),
+            vcpus: config.vcpus(),
+            host_tasks: config.vcpus() + config.plain_tasks(),
+            threads: config.threads(),
+            seconds: took.as_secs_f64(),
+            seed: config.seed(),
+            inject: config.inject().map(|fault| fault.to_string()),
+            counts,
+            bytes_per_vcpu: footprint.one_state,
+            bytes_per_vcpu_two_buffers: footprint.two_buffers,
+            area_len: subject.layout.area_len(),
+            corruption_reports,
+        }
+    }
+
     /// Whether nothing was corrupted and no answer was wrong.
     #[must_use]
     pub const fn is_clean(&self) -> bool {

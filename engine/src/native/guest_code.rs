@@ -11,19 +11,7 @@ use std::cell::{Cell, UnsafeCell};
 use super::unit::{EXIT_TO_HOST, GuestBlock};
 use crate::known_answer::{KnownAnswer, Verdict};
 use crate::pattern::{HoldControl, RegisterImage, RegisterMoves};
-
-/// Where a guest is when it comes back by its own call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GuestPhase {
-    /// Just begun: `found` has the registers as it found them.
-    Begun,
-    /// Its registers hold `pattern`.
-    Holding,
-    /// `found` has the registers as they were after it had held `pattern`.
-    Held,
-    /// A known answer was computed.
-    Answered,
-}
+use crate::schedule::backend::GuestPhase;
 
 /// What a guest and the host share, as two threads of one CPU would: one runs, the other waits.
 #[derive(Debug)]

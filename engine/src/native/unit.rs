@@ -22,6 +22,7 @@ use fpstate_arch::ComponentSet;
 
 use crate::pattern::moves::{LoadRoutine, StoreRoutine};
 use crate::pattern::{ExitFunction, RegisterImage};
+use crate::schedule::script::Outcome;
 
 /// What one step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,15 +174,6 @@ impl Default for GuestBlock {
             interrupted: Interrupted::default(),
         }
     }
-}
-
-/// How a script ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// After its last step.
-    Completed,
-    /// In the guest, by a timer signal.
-    Preempted,
 }
 
 unsafe extern "sysv64" {

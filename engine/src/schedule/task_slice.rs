@@ -1,16 +1,13 @@
 //! A host task runs: its own code, switches away and back, kernel sections, fork and exec.
 
-#![expect(unsafe_code, reason = "carries out scripts")]
-
 use fpstate::{Decided, ThreadFpu};
 
-use super::host_task::{HostTask, TaskValues};
-use super::script::{NO_AREA, Omit};
-use super::slice_memory::SliceMemory;
-use super::unit::Outcome;
-use super::worker::{SliceError, Worker};
+use super::backend::Backend;
+use super::script::{Area, Image, Omit, Step};
+use super::slice_error::SliceError;
+use super::tenant::{HostTask, TaskValues};
+use super::worker::{Plan, Worker};
 use crate::fault_injection::InjectedFault;
-use crate::pattern::RegisterImage;
 
 /// Which values the task's registers should hold at a point of the slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +19,10 @@ pub(super) enum Holding {
 }
 
 impl Holding {
-    fn of(self, values: &TaskValues) -> RegisterImage {
+    fn of<B: Backend>(self, values: &TaskValues<B>) -> &B::Values {
         match self {
-            Self::Held => values.held,
-            Self::Next => values.next,
+            Self::Held => &values.held,
+            Self::Next => &values.next,
         }
     }
 }
@@ -55,42 +52,41 @@ enum Interlude {
     KernelSection,
 }
 
-impl<'e> Worker<'_, 'e> {
+impl<'e, B: Backend> Worker<'_, 'e, B> {
     /// A slice of a task without a vCPU.
-    pub(super) fn task_slice(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
+    pub(super) fn begin_task_slice(
+        &mut self,
+        task: &mut HostTask<'e, B>,
+    ) -> Result<Plan, SliceError> {
         match self.random.u32(..32) {
             0 => self.exec(task)?,
             1 => self.fork(task)?,
             _ => {}
         }
-        let memory = SliceMemory::of_task(task);
         let mut checks = Checks::default();
-        self.script_task(task, memory, &mut checks)?;
+        self.script_task(task, &mut checks)?;
         let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
-        self.script_save(memory, decided);
+        self.script_save(decided);
         self.section = Some(
             self.cpu
                 .commit_begin_kernel_section(&mut task.thread, decided)?,
         );
-        // SAFETY: 1. The areas are the task's and the register images `self`'s and the task's, which
-        // nobody borrows now. 2. No guest.
-        let outcome = unsafe { self.script.carry_out() };
-        debug_assert_eq!(outcome, Outcome::Completed);
-        self.verify(task, &checks);
-        task.values.held = task.values.next;
-        Ok(())
+        Ok(Plan {
+            checks,
+            holding: Holding::Next,
+            guest: None,
+        })
     }
 
     /// The task's state into the registers, what it held read back, new values put there, and
     /// something in between.
     pub(super) fn script_task(
         &mut self,
-        task: &mut HostTask<'e>,
-        memory: SliceMemory,
+        task: &mut HostTask<'e, B>,
         checks: &mut Checks,
     ) -> Result<(), SliceError> {
-        self.script_restore(task, memory)?;
-        self.script_check(memory, 0);
+        self.script_restore(task)?;
+        self.script_check(0);
         checks.expect(0, Holding::Held, "its last switch");
         let interlude = match self.random.u32(..4) {
             0 | 1 => Interlude::Nothing,
@@ -100,108 +96,100 @@ impl<'e> Worker<'_, 'e> {
         let after = match interlude {
             Interlude::Nothing => return Ok(()),
             Interlude::AwayAndBack => {
-                self.script_away(task, memory)?;
+                self.script_away(task)?;
                 "a switch to a kernel thread and back"
             }
             Interlude::KernelSection => {
-                self.script_kernel_section(task, memory)?;
+                self.script_kernel_section(task)?;
                 "a kernel section"
             }
         };
-        self.script_restore(task, memory)?;
-        self.script_check(memory, 1);
+        self.script_restore(task)?;
+        self.script_check(1);
         checks.expect(1, Holding::Next, after);
         Ok(())
     }
 
     /// The task reads its registers back and puts its next values there.
-    pub(super) fn script_check(&mut self, memory: SliceMemory, slot: usize) {
-        let moves = self.machine.moves;
-        if let Some(found) = memory.found.get(slot) {
-            self.script.store(moves, *found);
-        }
-        self.script.load(moves, memory.next);
+    pub(super) fn script_check(&mut self, slot: usize) {
+        self.script.push(Step::Store(Image::Found(slot)));
+        self.script.push(Step::Load(Image::Next));
     }
 
     /// The task's own state, which is active, into the registers.
-    fn script_restore(
-        &mut self,
-        task: &mut HostTask<'e>,
-        memory: SliceMemory,
-    ) -> Result<(), SliceError> {
+    fn script_restore(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
         let decided = task.thread.decide_restore_before_use(&self.cpu)?;
-        let switch = decided.switch();
+        let own = (Area::Own, Area::Own);
         self.script
-            .switch(&mut self.counts, switch, NO_AREA, memory.own, Omit::Nothing);
+            .switch(&mut self.counts, decided.switch(), own, Omit::Nothing);
         Ok(task
             .thread
             .commit_restore_before_use(&mut self.cpu, decided)?)
     }
 
     /// The save that a decision calls for, of the task's own state, which is active.
-    fn script_save(&mut self, memory: SliceMemory, decided: Decided) {
-        let switch = decided.switch();
+    fn script_save(&mut self, decided: Decided) {
+        let own = (Area::Own, Area::Own);
         self.script
-            .switch(&mut self.counts, switch, memory.own, NO_AREA, Omit::Nothing);
+            .switch(&mut self.counts, decided.switch(), own, Omit::Nothing);
     }
 
     /// The thread is switched away from.
-    fn script_away(
-        &mut self,
-        task: &mut HostTask<'e>,
-        memory: SliceMemory,
-    ) -> Result<(), SliceError> {
+    fn script_away(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
         let decided = task.thread.decide_save_before_switch(&self.cpu)?;
-        self.script_save(memory, decided);
+        self.script_save(decided);
         Ok(task
             .thread
             .commit_save_before_switch(&mut self.cpu, decided)?)
     }
 
-    fn script_kernel_section(
-        &mut self,
-        task: &mut HostTask<'e>,
-        memory: SliceMemory,
-    ) -> Result<(), SliceError> {
+    fn script_kernel_section(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
         if self.injector.strikes(InjectedFault::WrongOwner) {
             // Saved as for any switch, and then the kernel forgets to say what it does.
-            self.script_away(task, memory)?;
-            self.script
-                .load(self.machine.moves, &raw mut *self.kernel_values);
+            self.script_away(task)?;
+            self.script.push(Step::Load(Image::Kernel));
             return Ok(());
         }
         let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
-        self.script_save(memory, decided);
+        self.script_save(decided);
         let section = self
             .cpu
             .commit_begin_kernel_section(&mut task.thread, decided)?;
-        self.script
-            .load(self.machine.moves, &raw mut *self.kernel_values);
+        self.script.push(Step::Load(Image::Kernel));
         self.counts.kernel_sections += 1;
         Ok(self.cpu.end_kernel_section(section)?)
     }
 
     /// Compares what a script that was carried out read.
-    pub(super) fn verify(&mut self, task: &HostTask<'e>, checks: &Checks) {
+    pub(super) fn finish_task(
+        &mut self,
+        task: &mut HostTask<'e, B>,
+        checks: &Checks,
+        holding: Holding,
+    ) {
         let number = task.number;
-        for (slot, holding, after) in &checks.0 {
-            let expected = holding.of(&task.values);
+        for (slot, expected, after) in &checks.0 {
             if let Some(found) = task.values.found.get(*slot) {
-                self.check(|| format!("host task {number}"), after, &expected, found);
+                let expected = expected.of(&task.values);
+                self.check(|| format!("host task {number}"), after, expected, found);
             }
+        }
+        match holding {
+            Holding::Held => {}
+            Holding::Next => task.values.held = task.values.next.clone(),
         }
     }
 
     /// The task starts a new program.
-    fn exec(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
+    fn exec(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
         task.thread.exec(&mut self.cpu)?;
-        task.values.expect_initial_configuration();
+        task.values.begin_program(&self.backend);
         self.counts.forks_and_execs += 1;
         Ok(())
     }
 
     /// The task forks and exits; the child goes on with what it inherited.
-    fn fork(&mut self, task: &mut HostTask<'e>) -> Result<(), SliceError> {
+    fn fork(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
         let child = self.machine.new_state()?;
         let child: ThreadFpu<'e, _> = task
             .thread

@@ -1,0 +1,38 @@
+//! Why a run did not happen, or did not end.
+
+use fpstate::{BringUpError, LayoutError};
+use fpstate_arch::Xcr0Error;
+
+use crate::host::HostError;
+use crate::known_answer::KnownAnswer;
+use crate::schedule::SliceError;
+
+/// Why a run did not happen, or did not end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// This CPU will not do.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The CPU's figures contradict each other.
+    #[error("CPUID leaf 0DH: {0}")]
+    Layout(#[from] LayoutError),
+    /// The CPU's components cannot be enabled together.
+    #[error("CPUID leaf 0DH: {0}")]
+    Xcr0(#[from] Xcr0Error),
+    /// A CPU of the model cannot be brought up.
+    #[error("bringing up a CPU: {0}")]
+    BringUp(#[from] BringUpError),
+    /// A known answer is wrong before any guest ran.
+    #[error("{answer} computes a wrong answer on this machine before any guest runs")]
+    KnownAnswer {
+        /// The answer.
+        answer: KnownAnswer,
+    },
+    /// A slice was refused.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// An OS thread panicked.
+    #[error("an OS thread that acted as a CPU panicked")]
+    CpuPanicked,
+}

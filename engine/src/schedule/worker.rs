@@ -1,0 +1,204 @@
+//! One CPU.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use fpstate::{
+    BoxedArea, CpuFpu, Decided, Fpstate, Identities, KernelSection, Layout, Restoring, Switch,
+};
+
+use super::backend::{Backend, Comparison};
+use super::script::{Outcome, Script};
+use super::slice_error::SliceError;
+use super::task_slice::{Checks, Holding};
+use super::tenant::Tenant;
+use crate::fault_injection::Injector;
+use crate::report::{Corruption, Counts};
+
+/// Corruptions described in a report; all are counted.
+pub(crate) const MOST_REPORTED: usize = 16;
+
+/// What the CPUs share.
+#[derive(Debug)]
+pub(crate) struct Machine<'e, B: Backend> {
+    pub(crate) layout: Layout<'e>,
+    pub(crate) identities: &'e Identities,
+    pub(crate) queue: Mutex<VecDeque<Box<Tenant<'e, B>>>>,
+    pub(crate) stop: AtomicBool,
+    pub(crate) entries: AtomicU64,
+    pub(crate) corruptions: AtomicU64,
+}
+
+impl<'e, B: Backend> Machine<'e, B> {
+    /// A machine without tenants.
+    pub(crate) fn new(layout: Layout<'e>, identities: &'e Identities) -> Self {
+        Self {
+            layout,
+            identities,
+            queue: Mutex::new(VecDeque::new()),
+            stop: AtomicBool::new(false),
+            entries: AtomicU64::new(0),
+            corruptions: AtomicU64::new(0),
+        }
+    }
+
+    /// A state in its initial configuration.
+    pub(crate) fn new_state(&self) -> Result<Fpstate<'e, BoxedArea>, SliceError> {
+        self.state_in(BoxedArea::for_layout(&self.layout).map_err(|_| SliceError::NoMemory)?)
+    }
+
+    /// A new state in memory that another one had.
+    pub(crate) fn state_in(&self, area: BoxedArea) -> Result<Fpstate<'e, BoxedArea>, SliceError> {
+        Fpstate::new(self.layout, area, self.identities)
+            .map_err(|refused| SliceError::State(refused.error))
+    }
+
+    /// Takes a waiting tenant.
+    pub(crate) fn take_tenant(&self, random: &mut fastrand::Rng) -> Option<Box<Tenant<'e, B>>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = random.usize(..queue.len().max(1));
+        queue.swap_remove_back(index)
+    }
+
+    /// Lets a tenant wait.
+    pub(crate) fn put_back(&self, tenant: Box<Tenant<'e, B>>) {
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(tenant);
+    }
+}
+
+/// Whether the thread ran on another CPU before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Migrated {
+    Yes,
+    No,
+}
+
+/// What a script that was put together will have done once it is carried out.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) checks: Checks,
+    pub(super) holding: Holding,
+    pub(super) guest: Option<GuestPlan>,
+}
+
+/// The way back from a guest, if it comes back by its own call.
+#[derive(Debug)]
+pub(super) struct GuestPlan {
+    pub(super) restoring: Restoring,
+    pub(super) leave: Decided,
+    /// The save that follows, carried out ahead of its decision.
+    pub(super) at_end: Switch,
+}
+
+/// One CPU at work.
+#[derive(Debug)]
+pub(crate) struct Worker<'w, 'e, B: Backend> {
+    pub(crate) machine: &'w Machine<'e, B>,
+    pub(crate) backend: B,
+    pub(crate) cpu: CpuFpu<B::Processor>,
+    /// The engine's own code uses the registers: open whenever no script is under way.
+    pub(crate) section: Option<KernelSection>,
+    pub(crate) script: Script,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) injector: Injector,
+    pub(crate) counts: Counts,
+    pub(crate) corruptions: Vec<Corruption>,
+    /// What kernel sections put into the registers.
+    pub(crate) kernel_values: B::Values,
+}
+
+impl<'e, B: Backend> Worker<'_, 'e, B> {
+    /// Puts a slice of `tenant` together.
+    pub(crate) fn begin(&mut self, tenant: &mut Tenant<'e, B>) -> Result<Plan, SliceError> {
+        let migrated = match tenant.last_cpu.replace(self.cpu.id()) {
+            Some(last) if last != self.cpu.id() => Migrated::Yes,
+            Some(_) | None => Migrated::No,
+        };
+        if migrated == Migrated::Yes {
+            let in_guest = tenant.task.thread.running_guest().is_some();
+            self.counts.migrations += 1;
+            self.counts.migrations_in_guest += u64::from(in_guest);
+        }
+        if let Some(section) = self.section.take() {
+            self.cpu.end_kernel_section(section)?;
+        }
+        self.script.clear();
+        tenant.task.values.choose_next(&self.backend);
+        match &mut tenant.vcpu {
+            Some(vcpu) => self.begin_guest_slice(&mut tenant.task, vcpu, migrated),
+            None => self.begin_task_slice(&mut tenant.task),
+        }
+    }
+
+    /// Notes and compares what a script did that was carried out.
+    pub(crate) fn finish(
+        &mut self,
+        tenant: &mut Tenant<'e, B>,
+        plan: Plan,
+        outcome: Outcome,
+    ) -> Result<(), SliceError> {
+        let Plan {
+            checks,
+            holding,
+            guest,
+        } = plan;
+        match (&mut tenant.vcpu, guest) {
+            (Some(vcpu), Some(guest)) => {
+                self.finish_guest_slice(&mut tenant.task, vcpu, (checks, holding), guest, outcome)
+            }
+            (_, None) | (None, _) => {
+                self.finish_task(&mut tenant.task, &checks, holding);
+                Ok(())
+            }
+        }
+    }
+
+    /// Compares what a check read with what it should have read.
+    pub(super) fn check(
+        &mut self,
+        owner: impl FnOnce() -> String,
+        after: &str,
+        expected: &B::Values,
+        found: &B::Values,
+    ) {
+        let Comparison {
+            checked,
+            mismatches,
+            first,
+        } = self.backend.compare(expected, found);
+        self.counts.registers_checked += u64::from(checked);
+        let Some(first) = first else {
+            return;
+        };
+        self.counts.corruptions += 1;
+        self.machine.corruptions.fetch_add(1, Ordering::Relaxed);
+        if self.corruptions.len() < MOST_REPORTED {
+            self.corruptions.push(Corruption {
+                owner: owner(),
+                after: after.to_owned(),
+                register: first.register,
+                expected: first.expected,
+                found: first.found,
+                registers: mismatches,
+            });
+        }
+    }
+
+    /// The end of a tenant's life: out of the guest, memory given back.
+    pub(crate) fn retire(&mut self, tenant: Tenant<'e, B>) -> Result<(), SliceError> {
+        let mut thread = tenant.task.thread;
+        if let Some(mut vcpu) = tenant.vcpu
+            && thread.running_guest().is_some()
+        {
+            thread.leave_guest(&mut vcpu.guest, &mut self.cpu, Restoring::Deferred)?;
+        }
+        thread
+            .exit(&mut self.cpu)
+            .map(drop)
+            .map_err(|(error, _)| SliceError::Life(error))
+    }
+}
