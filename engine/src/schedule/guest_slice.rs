@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use fpstate::{Decided, Restoring, Save, Switch};
+use fpstate::{Decided, Restore, Restoring, Save, Switch};
 
 use super::backend::{Backend, GuestCode};
 use super::script::{Area, Omit, Outcome, Step};
@@ -91,7 +91,8 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         migrated: Migrated,
     ) {
         let (mut incoming, mut omit) = (Area::Guest, Omit::Nothing);
-        if vcpu.code.holds_only_a_pattern() {
+        let restores = matches!(decided.switch().restore, Restore::Area { .. });
+        if restores && vcpu.code.holds_only_a_pattern() {
             if self.injector.strikes(InjectedFault::SkipGuestRestore) {
                 omit = Omit::Restore;
             }
