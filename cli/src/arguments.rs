@@ -1,5 +1,7 @@
 //! What can be asked for.
 
+use std::path::PathBuf;
+
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fpstate_engine::InjectedFault;
@@ -16,15 +18,20 @@ struct Arguments {
 pub(crate) enum Command {
     /// Run vCPUs and host tasks, and check every register of each
     Run(RunArguments),
-    /// Show what this CPU's extended state is
+    /// Show what a CPU's extended state is
     Cpu(CpuArguments),
+    /// Show where each state component lies in an XSAVE area
+    Layout(LayoutArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// What the vCPUs run on
-    #[arg(long, value_enum, default_value_t = Engine::Native)]
-    pub(crate) engine: Engine,
+    /// What the vCPUs run on [default: native; model where --cpu is given, or no native engine is]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Engine>,
+    /// What the model is of: a CPU profile, or a file with a CPUID dump [default: genoa]
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu: Option<PathBuf>,
     /// vCPUs, each run by a host task of its own
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) vcpus: u32,
@@ -53,7 +60,8 @@ pub(crate) struct RunArguments {
 impl RunArguments {
     fn all_defaults() -> Self {
         Self {
-            engine: Engine::Native,
+            engine: None,
+            cpu: None,
             vcpus: 64,
             threads: None,
             seconds: 5.0,
@@ -66,15 +74,47 @@ impl RunArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct CpuArguments {
+    /// A CPU profile, or a file with a CPUID dump [default: this machine]
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LayoutArguments {
+    /// A CPU profile, or a file with a CPUID dump [default: this machine]
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// Components by name, separated by commas [default: all the format has room for]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) components: Option<String>,
+    /// Format of the area
+    #[arg(long, value_enum, default_value_t = AreaFormat::Standard)]
+    pub(crate) format: AreaFormat,
+    /// Draw the area into this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AreaFormat {
+    /// Each component at the offset CPUID gives it: XSAVE, XSAVEOPT
+    Standard,
+    /// One component after the other: XSAVEC, XSAVES
+    Compacted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
     /// This machine's own CPU, in an ordinary process
     Native,
+    /// A software CPU
+    Model,
 }
 
 /// An [`InjectedFault`] by its name.
@@ -178,7 +218,7 @@ mod tests {
             ),
             (
                 &["fpstate", "run", "--engine", "qemu"],
-                "invalid value 'qemu' for '--engine <ENGINE>' [possible values: native]",
+                "invalid value 'qemu' for '--engine <ENGINE>' [possible values: native, model]",
             ),
             (&["fpstate", "walk"], "unrecognized subcommand 'walk'"),
         ] {

@@ -4,7 +4,11 @@
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
 //! * `run_cmd` - `fpstate run`
+//! * `cpu_choice` - what `--cpu` means
 //! * `cpu_cmd` - `fpstate cpu`
+//! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
+//! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
+//! * `layout_cmd` - `fpstate layout`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -13,7 +17,12 @@ mod arguments;
 mod heap;
 mod output;
 mod run_cmd;
+mod cpu_choice;
 mod cpu_cmd;
+mod layout_picture;
+mod layout_text;
+mod layout_svg;
+mod layout_cmd;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,6 +48,17 @@ enum CommandError {
     Host(#[from] HostError),
     #[error("CPUID leaf 0DH: {0}")]
     Layout(#[from] fpstate::LayoutError),
+    #[error("--cpu {0}")]
+    Cpu(#[from] cpu_choice::CpuError),
+    #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
+    CpuOfNative,
+    #[error("--components {0}")]
+    Components(#[from] layout_cmd::ComponentsError),
+    #[error("--svg {path:?}: {error}")]
+    Svg {
+        path: std::path::PathBuf,
+        error: io::Error,
+    },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }
@@ -56,6 +76,7 @@ fn main() -> ExitCode {
     let answer = match command {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
+        Command::Layout(layout) => layout_cmd::execute(&layout),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -1,13 +1,17 @@
 //! `fpstate run`
 
 use std::io;
+use std::path::Path;
 use std::thread::available_parallelism;
 
+use fpstate_engine::model::{self, ModelledCpu};
 use fpstate_engine::native;
-use fpstate_engine::{Progress, RunConfig, RunReport};
+use fpstate_engine::{Progress, RunConfig, RunError, RunReport};
+use fpstate_model::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::{Engine, RunArguments};
+use crate::cpu_choice::CpuChoice;
 use crate::output::{align_right, grouped, is_watched, print_json, print_line, print_table, table};
 use crate::{Answer, CommandError, heap};
 
@@ -21,9 +25,18 @@ pub(crate) fn execute(arguments: &RunArguments) -> Result<Answer, CommandError> 
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let inject = arguments.inject.map(|name| name.0);
     let config = RunConfig::new(arguments.vcpus, threads, length, seed, inject)?;
+    let engine = engine_for(arguments)?;
     let bar = progress_bar();
-    let report = match arguments.engine {
-        Engine::Native => native::run(&config, heap::live_bytes, |progress| show(&bar, progress)),
+    let watch = |progress| show(&bar, progress);
+    let report = match &engine {
+        Chosen::Native => native::run(&config, heap::live_bytes, watch),
+        Chosen::Model(cpu) => {
+            let modelled = ModelledCpu {
+                name: &cpu.name,
+                leaves: &cpu.leaves,
+            };
+            model::run(modelled, &config, heap::live_bytes, watch)
+        }
     };
     bar.finish_and_clear();
     let report = report?;
@@ -37,6 +50,33 @@ pub(crate) fn execute(arguments: &RunArguments) -> Result<Answer, CommandError> 
     } else {
         Answer::No
     })
+}
+
+/// What runs.
+enum Chosen {
+    Native,
+    Model(Box<CpuChoice>),
+}
+
+fn engine_for(arguments: &RunArguments) -> Result<Chosen, CommandError> {
+    match (arguments.engine, &arguments.cpu) {
+        (Some(Engine::Native), Some(_)) => Err(CommandError::CpuOfNative),
+        (Some(Engine::Native), None) => Ok(Chosen::Native),
+        (None, None) if native::IS_HERE => Ok(Chosen::Native),
+        (Some(Engine::Model), cpu) => modelled(cpu.as_deref()),
+        (None, cpu) => {
+            if !native::IS_HERE && !arguments.json {
+                print_line(&RunError::NoNativeEngine.to_string())?;
+            }
+            modelled(cpu.as_deref())
+        }
+    }
+}
+
+fn modelled(cpu: Option<&Path>) -> Result<Chosen, CommandError> {
+    let default = Path::new(Profile::GENOA.name());
+    let cpu = CpuChoice::of(Some(cpu.unwrap_or(default)))?;
+    Ok(Chosen::Model(Box::new(cpu)))
 }
 
 /// A vCPU can only migrate where there are two CPUs to act on.

@@ -101,6 +101,48 @@ fn wrong_arguments_are_refused_in_one_line() {
     assert_refused(&["run", "--inject", "chaos"], "stale-after-migration");
     assert_refused(&["cpu", "--cpu"], "--cpu");
     assert_refused(&["walk"], "walk");
+    assert_refused(&["run", "--engine", "native", "--cpu", "genoa"], "--cpu");
+    assert_refused(&["run", "--cpu", "pentium"], "no such profile");
+}
+
+#[test]
+fn the_model_runs_any_profile_and_sees_injected_faults() {
+    for cpu in ["genoa", "skylake-sp"] {
+        let report = json(&[
+            "run",
+            "--engine",
+            "model",
+            "--cpu",
+            cpu,
+            "--seconds",
+            "0.5",
+            "--json",
+        ]);
+        assert_eq!(report["engine"], "model");
+        assert_eq!(report["corruptions"], 0, "{report}");
+        assert!(report["entries"].as_u64().unwrap() > 0);
+        let components = report["components"].as_array().unwrap();
+        for name in ["Hi16_ZMM", "PKRU"] {
+            assert!(
+                components.iter().any(|component| component == name),
+                "{report}"
+            );
+        }
+    }
+    let arguments = [
+        "run",
+        "--cpu",
+        "milan",
+        "--seconds",
+        "3",
+        "--inject",
+        "skip-save",
+        "--json",
+    ];
+    let output = fpstate(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["corruptions"].as_u64().unwrap() > 0, "{report}");
 }
 
 #[test]

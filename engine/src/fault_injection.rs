@@ -78,6 +78,11 @@ impl Injector {
         strikes
     }
 
+    /// The last fault that struck was never carried out.
+    pub(crate) fn take_back(&mut self) {
+        self.injected = self.injected.saturating_sub(1);
+    }
+
     /// Whether `fault` may strike in this run.
     pub(crate) fn is_armed_with(&self, fault: InjectedFault) -> bool {
         self.fault == Some(fault)

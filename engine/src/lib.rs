@@ -9,18 +9,19 @@
 //!
 //! Modules in reading order:
 //!
-//! * [`known_answer`] - guest code of well-kept crates, with published results
+//! * [`known_answer`] - guest code of well-kept crates, with published results (x86-64 only)
 //! * [`fault_injection`] - breaking one switch in a thousand on purpose
 //! * [`config`] - what to run
 //! * [`footprint`] - what a vCPU costs in memory, measured
 //! * [`report`] - what happened
-//! * [`host`] - this machine's CPU (x86-64 only)
+//! * [`host`] - this machine's CPU, if it is an x86 one
 //! * [`schedule`] - which thread runs where, and what it must find
 //! * [`run_error`] - why a run did not happen
 //! * [`pattern`] - a different value in every register, by plain moves (x86-64 only)
-//! * [`native`] - the real CPU, in an ordinary process (x86-64 Linux only)
+//! * [`native`] - the real CPU, in an ordinary process; elsewhere, that there is none
 //! * [`model`] - the software CPU, of any kind, on any machine
 
+#[cfg(target_arch = "x86_64")]
 pub mod known_answer;
 pub mod fault_injection;
 pub mod config;
@@ -32,6 +33,9 @@ pub mod run_error;
 #[cfg(target_arch = "x86_64")]
 pub mod pattern;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod native;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "native_elsewhere.rs"]
 pub mod native;
 pub mod model;
 

@@ -4,13 +4,19 @@ use fpstate::{BringUpError, LayoutError};
 use fpstate_arch::Xcr0Error;
 
 use crate::host::HostError;
-use crate::known_answer::KnownAnswer;
 use crate::schedule::SliceError;
 
 /// Why a run did not happen, or did not end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// No native engine.
+    #[error(
+        "the native engine needs x86-64 Linux; this is {} {}",
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    )]
+    NoNativeEngine,
     /// This CPU will not do.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -27,7 +33,7 @@ pub enum RunError {
     #[error("{answer} computes a wrong answer on this machine before any guest runs")]
     KnownAnswer {
         /// The answer.
-        answer: KnownAnswer,
+        answer: String,
     },
     /// A slice was refused.
     #[error(transparent)]

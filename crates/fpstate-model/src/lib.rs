@@ -23,6 +23,10 @@
 //! | `xsave` | SDM 1, 13.7 and 13.9 to 13.11: XSAVE, XSAVEOPT, XSAVEC, XSAVES |
 //! | `xrstor_header`, `xrstor` | SDM 1, 13.8 and 13.12: XRSTOR, XRSTORS |
 //! | `processor` | the instructions under the names of the trait |
+//! | `dump_line`, [`dump`] | a CPUID dump as text |
+//! | [`component_facts`] | SDM 1, 13.5: lengths and features that no CPU changes |
+//! | [`oddity`], [`examine`] | what is odd in a dump |
+//! | [`profile`] | recorded CPUs by name |
 //!
 //! Not modelled: page faults; the 32-bit forms (every save and restore is the REX.W form in 64-bit
 //! mode); fast FXSAVE (EFER.FFXSR); VMX non-root operation in XRSTOR_INFO; and what the bytes of a
@@ -44,14 +48,20 @@
 
 extern crate alloc;
 
+pub mod component_facts;
 pub mod control_state;
 pub mod cpu;
+pub mod dump;
+pub mod examine;
+pub mod oddity;
+pub mod profile;
 pub mod register_file;
 pub mod tracking;
 pub mod vendor;
 
 mod component_table;
 mod control_writes;
+mod dump_line;
 mod fxsave;
 mod legacy_region;
 mod offsets;
@@ -65,6 +75,9 @@ mod recorded_cpus;
 
 pub use control_state::{Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
 pub use cpu::{ModelCpu, RegistersMut};
+pub use dump::{Dump, DumpError};
+pub use oddity::Oddity;
+pub use profile::Profile;
 pub use register_file::{RegisterFile, Sse, X87};
 pub use tracking::Optimisation;
 pub use vendor::{InUseTracking, ReportedInUse, VendorDifferences, X87Pointers};

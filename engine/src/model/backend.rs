@@ -188,6 +188,12 @@ impl Backend for Model {
         values
     }
 
+    /// A PASID belongs to the thread that asked for it.
+    fn inherited(&self, mut values: RegisterFile) -> RegisterFile {
+        values.initialise(ComponentSet::only(Component::Pasid));
+        values
+    }
+
     fn compare(&self, expected: &RegisterFile, found: &RegisterFile) -> Comparison {
         values::compare(self.components, expected, found)
     }

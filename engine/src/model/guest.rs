@@ -171,5 +171,7 @@ impl GuestCode for ModelGuest {
         self.kind == GuestKind::Pattern
             && matches!(self.how, Hold::AcrossACall(_))
             && matches!(self.phase, GuestPhase::Begun | GuestPhase::Held)
+            // Taken off on the way, its area would have part of the pattern already.
+            && self.place == self.first_write()
     }
 }

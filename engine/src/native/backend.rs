@@ -177,6 +177,10 @@ impl<'w> Backend for Native<'w> {
         self.patterns.pattern(seed, generation)
     }
 
+    fn inherited(&self, values: RegisterImage) -> RegisterImage {
+        values
+    }
+
     fn compare(&self, expected: &RegisterImage, found: &RegisterImage) -> Comparison {
         let comparison = compare(expected, found, self.moves.width());
         Comparison {

@@ -21,3 +21,6 @@ mod backend;
 mod run;
 
 pub use run::run;
+
+/// Whether the native engine runs on this machine.
+pub const IS_HERE: bool = true;

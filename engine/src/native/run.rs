@@ -67,7 +67,7 @@ pub fn run(
     let results = run_cpus(&machine, &mut hand_overs, &host, moves, config, &mut watch)?;
     let subject = RunSubject {
         engine: "native",
-        cpu: host.name(),
+        cpu: host.name().to_owned(),
         layout,
         switched_apart: ComponentSet::EMPTY,
         instructions,
@@ -87,7 +87,9 @@ fn check_known_answers() -> Result<(), RunError> {
         .into_iter()
         .find(|(_, verdict)| *verdict == Verdict::Wrong)
     {
-        Some((answer, _)) => Err(RunError::KnownAnswer { answer }),
+        Some((answer, _)) => Err(RunError::KnownAnswer {
+            answer: answer.to_string(),
+        }),
         None => Ok(()),
     }
 }

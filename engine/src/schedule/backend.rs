@@ -28,6 +28,9 @@ pub(crate) trait Backend: Sized + Debug {
     /// A different value for every register; the same ones for the same arguments.
     fn pattern(&self, seed: u64, generation: u64) -> Self::Values;
 
+    /// What a child finds in its registers where its parent held `values`.
+    fn inherited(&self, values: Self::Values) -> Self::Values;
+
     /// Compares register by register.
     fn compare(&self, expected: &Self::Values, found: &Self::Values) -> Comparison;
 

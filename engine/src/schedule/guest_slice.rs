@@ -148,6 +148,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         Ok(GuestPlan {
             restoring,
             leave,
+            omit,
             at_end,
         })
     }
@@ -184,6 +185,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         let GuestPlan {
             restoring,
             leave,
+            omit,
             at_end,
         } = plan;
         self.counts.entries += 1;
@@ -201,6 +203,9 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             Outcome::Preempted => {
                 self.counts.preemptions += 1;
                 checks.forget(AFTER_LEAVE);
+                if omit != Omit::Nothing {
+                    self.injector.take_back();
+                }
                 self.guest_taken_off(task, vcpu)?;
             }
         }

@@ -196,6 +196,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             .fork(&mut self.cpu, child)
             .map_err(|(error, _)| error)?;
         let parent = std::mem::replace(&mut task.thread, child);
+        task.values.held = self.backend.inherited(task.values.held.clone());
         parent.exit(&mut self.cpu).map_err(|(error, _)| error)?;
         self.counts.forks_and_execs += 1;
         Ok(())

@@ -9,7 +9,7 @@ use fpstate::{
 };
 
 use super::backend::{Backend, Comparison};
-use super::script::{Outcome, Script};
+use super::script::{Omit, Outcome, Script};
 use super::slice_error::SliceError;
 use super::task_slice::{Checks, Holding};
 use super::tenant::Tenant;
@@ -90,6 +90,8 @@ pub(crate) struct Plan {
 pub(super) struct GuestPlan {
     pub(super) restoring: Restoring,
     pub(super) leave: Decided,
+    /// What the leave leaves out on purpose.
+    pub(super) omit: Omit,
     /// The save that follows, carried out ahead of its decision.
     pub(super) at_end: Switch,
 }
