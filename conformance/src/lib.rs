@@ -11,6 +11,7 @@
 //!
 //! * [`generators`] - seeds, and values for registers
 //! * [`memory`] - aligned memory
+//! * [`differential`] - the software CPU held against the real one (x86-64 only)
 //! * [`contents`] - what a thread may see in its registers, without any layout
 //! * [`images`] - standard-format images made without the library
 //! * [`cpus`] - recorded CPUs of every kind that matters
@@ -26,15 +27,20 @@
 
 pub mod generators;
 pub mod memory;
+#[cfg(target_arch = "x86_64")]
+pub mod differential;
 pub mod contents;
 pub mod images;
 pub mod cpus;
 pub mod user_code;
+#[cfg(target_arch = "x86_64")]
+mod user_code_on_silicon;
 pub mod intercept;
 pub mod traced;
 pub mod faulting;
 pub mod broken;
 pub mod machine;
+#[cfg(target_arch = "x86_64")]
 pub mod silicon;
 pub mod world;
 pub mod pair;

@@ -32,14 +32,6 @@ impl RunLength {
             Self::Entries(_) => 0.0,
         }
     }
-
-    /// How long it makes sense to wait before asking again.
-    pub(crate) fn left_of(self, elapsed: Duration) -> Duration {
-        match self {
-            Self::Time(time) => time.saturating_sub(elapsed),
-            Self::Entries(_) => Duration::from_millis(5),
-        }
-    }
 }
 
 /// What to run; only [`RunConfig::new`] makes one.

@@ -112,6 +112,12 @@ impl ModelCpu {
         self.vendor = vendor;
     }
 
+    /// The vendor's differences.
+    #[must_use]
+    pub const fn vendor_differences(&self) -> VendorDifferences {
+        self.vendor
+    }
+
     /// MOV to CR0, bit 3.
     pub const fn set_cr0_ts(&mut self, ts: TaskSwitched) {
         self.control.task_switched = ts;
@@ -213,6 +219,13 @@ impl<'a> RegistersMut<'a> {
         self.cpu.registers.fill(components, generator);
         let present = components.intersection(self.cpu.registers.components());
         self.cpu.wrote(present);
+    }
+
+    /// The processor takes `components` for in use without a write to them, as it may at any time
+    /// (SDM 1, 13.6) and as Zen 4 does with AVX when XMM5 is written while ZMM_Hi256 is in use. They
+    /// do not count as modified. Shows with [`InUseTracking::SinceWritten`] alone.
+    pub fn presume_in_use(&mut self, components: ComponentSet) {
+        self.cpu.tracking.presumed_in_use(components);
     }
 
     /// An instruction that leaves `components` in their initial configuration and the processor

@@ -6,7 +6,6 @@ use fpstate_arch::{Component, ComponentSet, Fault, Instruction, LegacyRegion, Mx
 use crate::control_state::{Emulation, Osfxsr};
 use crate::cpu::ModelCpu;
 use crate::legacy_region::{is_loadable, restored_x87, save_mxcsr, save_x87};
-use crate::register_file::X87;
 
 const SSE: u32 = 1 << 25; // CPUID.1:EDX
 
@@ -30,7 +29,7 @@ impl ModelCpu {
         if !is_loadable(region.mxcsr, self.vendor) {
             return Err(Fault::GeneralProtection);
         }
-        self.registers.x87 = restored_x87(&region, self.vendor.x87_pointers);
+        self.registers.x87 = restored_x87(&region, self.vendor);
         self.registers.sse.xmm = region.xmm;
         self.registers.sse.mxcsr = region.mxcsr;
         self.wrote(ComponentSet::LEGACY);
@@ -56,10 +55,7 @@ impl ModelCpu {
             return Err(Fault::DeviceNotAvailable);
         }
         self.require_task_not_switched()?;
-        self.registers.x87 = X87 {
-            st: self.registers.x87.st,
-            ..X87::INITIAL
-        };
+        self.registers.x87.initialise_control();
         self.tracking.modified(ComponentSet::only(Component::X87));
         Ok(())
     }
@@ -99,6 +95,7 @@ mod tests {
     use super::*;
     use crate::control_state::TaskSwitched;
     use crate::recorded_cpus::{Area, GENOA, emerald_rapids, generator};
+    use crate::register_file::X87;
     use crate::vendor::VendorDifferences;
     use fpstate_arch::Processor;
 
@@ -164,9 +161,22 @@ mod tests {
     fn fninit_keeps_the_data_registers_and_empties_the_tags() {
         let mut cpu = emerald_rapids();
         cpu.registers_mut().fill(ComponentSet::LEGACY, generator(3));
+        cpu.registers_mut().x87().fsw = 0;
         let st = cpu.registers().x87.st;
         cpu.fninit().unwrap();
         assert_eq!(cpu.registers().x87, X87 { st, ..X87::INITIAL });
+    }
+
+    /// As seen on Zen 4: ST0 after FNINIT is what was R0, the physical register.
+    #[test]
+    fn fninit_names_the_data_registers_anew_because_it_sets_top_to_0() {
+        let mut cpu = emerald_rapids();
+        let x87 = cpu.registers_mut().x87();
+        x87.fsw = 5 << 11;
+        x87.st = core::array::from_fn(|i| [u8::try_from(i).unwrap(); 10]);
+        cpu.fninit().unwrap();
+        let first_bytes = cpu.registers().x87.st.map(|register| register[0]);
+        assert_eq!(first_bytes, [3, 4, 5, 6, 7, 0, 1, 2]);
     }
 
     #[test]

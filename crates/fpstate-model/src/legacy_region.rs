@@ -44,14 +44,14 @@ pub(crate) fn save_x87(region: &mut LegacyRegion, x87: &X87, pointers: X87Pointe
 
 /// What x87 holds after it was loaded from `region`. The manual says nothing of the reserved bits;
 /// Zen 4 drops them and derives FSW.ES and FSW.B from the flags and masks it loads.
-pub(crate) fn restored_x87(region: &LegacyRegion, pointers: X87Pointers) -> X87 {
+pub(crate) fn restored_x87(region: &LegacyRegion, vendor: VendorDifferences) -> X87 {
     let mut x87 = X87 {
         fcw: region.fcw & FCW_EXISTING | FCW_ALWAYS_1,
         fsw: region.fsw & !(ES | B),
         ftw: region.ftw,
         fop: region.fop & FOP_EXISTING,
-        fip: region.fip,
-        fdp: region.fdp,
+        fip: vendor.x87_pointer_width.held(region.fip),
+        fdp: vendor.x87_pointer_width.held(region.fdp),
         st: [[0; 10]; 8],
     };
     for (to, from) in x87.st.iter_mut().zip(&region.st) {
@@ -61,7 +61,7 @@ pub(crate) fn restored_x87(region: &LegacyRegion, pointers: X87Pointers) -> X87 
     }
     if x87.has_pending_exception() {
         x87.fsw |= ES | B;
-    } else if pointers == X87Pointers::WhileExceptionPending {
+    } else if vendor.x87_pointers == X87Pointers::WhileExceptionPending {
         (x87.fop, x87.fip, x87.fdp) = (0, 0, 0);
     }
     x87
@@ -100,16 +100,16 @@ mod tests {
         st: [[9; 10]; 8],
     };
 
-    fn through_memory(x87: &X87, pointers: X87Pointers) -> X87 {
+    fn through_memory(x87: &X87, vendor: VendorDifferences) -> X87 {
         let mut region = LegacyRegion {
             st: [[0xaa; 16]; 8],
             ..LegacyRegion::INITIAL
         };
         region.reserved_5 = 0xaa;
-        save_x87(&mut region, x87, pointers);
+        save_x87(&mut region, x87, vendor.x87_pointers);
         // Reserved bytes beside x87 fields are written as 0: seen on Zen 4.
         assert_eq!((&region.st[7][10..], region.reserved_5), (&[0; 6][..], 0));
-        restored_x87(&region, pointers)
+        restored_x87(&region, vendor)
     }
 
     #[test]
@@ -118,11 +118,11 @@ mod tests {
             fcw: 0x037f,
             ..PENDING
         };
-        let kept = through_memory(&masked, X87Pointers::Always);
+        let kept = through_memory(&masked, VendorDifferences::INTEL);
         assert_eq!(kept, masked);
-        let lost = through_memory(&masked, X87Pointers::WhileExceptionPending);
+        let lost = through_memory(&masked, VendorDifferences::AMD);
         assert_eq!((lost.fop, lost.fip, lost.fdp), (0, 0, 0));
-        let pending = through_memory(&PENDING, X87Pointers::WhileExceptionPending);
+        let pending = through_memory(&PENDING, VendorDifferences::AMD);
         assert_eq!((pending.fop, pending.fip), (0x07ff, 0x1234));
     }
 
@@ -141,9 +141,30 @@ mod tests {
                 fop: 0xffff,
                 ..LegacyRegion::INITIAL
             };
-            let x87 = restored_x87(&region, X87Pointers::Always);
+            let x87 = restored_x87(&region, VendorDifferences::INTEL);
             assert_eq!((x87.fcw, x87.fsw), (stored_fcw, stored_fsw));
             assert_eq!(x87.fop, 0x07ff);
+        }
+    }
+
+    /// As seen on Zen 4, by XRSTOR64 and by FXRSTOR64.
+    #[test]
+    fn error_pointers_lose_the_bits_that_no_linear_address_has() {
+        for (pointer, held) in [
+            (0x1234_5678_9abc_def0, 0x0034_5678_9abc_def0),
+            (0x0100_0000_0000_0000, 0xff00_0000_0000_0000),
+            (0xfe00_0000_0000_0000, 0x0000_0000_0000_0000),
+            (0x0000_8000_0000_0000, 0x0000_8000_0000_0000),
+        ] {
+            let x87 = X87 {
+                fip: pointer,
+                fdp: pointer,
+                ..PENDING
+            };
+            let amd = through_memory(&x87, VendorDifferences::AMD);
+            assert_eq!((amd.fip, amd.fdp), (held, held));
+            let intel = through_memory(&x87, VendorDifferences::INTEL);
+            assert_eq!((intel.fip, intel.fdp), (pointer, pointer));
         }
     }
 }

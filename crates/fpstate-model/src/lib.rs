@@ -80,4 +80,4 @@ pub use oddity::Oddity;
 pub use profile::Profile;
 pub use register_file::{RegisterFile, Sse, X87};
 pub use tracking::Optimisation;
-pub use vendor::{InUseTracking, ReportedInUse, VendorDifferences, X87Pointers};
+pub use vendor::{InUseTracking, ReportedInUse, VendorDifferences, X87PointerWidth, X87Pointers};

@@ -38,6 +38,22 @@ impl X87 {
         st: [[0; 10]; 8],
     };
 
+    /// FSW.TOP: the physical register that is ST0.
+    const fn top(&self) -> u16 {
+        self.fsw.wrapping_shr(11) & 7
+    }
+
+    /// FNINIT: everything but the data registers becomes initial. TOP becomes 0, so each data
+    /// register, which stays what it is, gets another name.
+    pub(crate) fn initialise_control(&mut self) {
+        let mut physical = self.st;
+        physical.rotate_right(usize::from(self.top()));
+        *self = Self {
+            st: physical,
+            ..Self::INITIAL
+        };
+    }
+
     /// FSW.ES: an exception is pending that FCW does not mask.
     #[must_use]
     pub const fn has_pending_exception(&self) -> bool {

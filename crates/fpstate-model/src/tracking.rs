@@ -68,6 +68,11 @@ impl Tracking {
         self.modified = self.modified.union(components);
     }
 
+    /// The processor no longer knows `components` to be in their initial configuration.
+    pub(crate) fn presumed_in_use(&mut self, components: ComponentSet) {
+        self.in_use = self.in_use.union(components);
+    }
+
     /// An instruction other than XRSTOR put `components` into their initial configuration.
     pub(crate) fn initialised(&mut self, components: ComponentSet) {
         self.in_use = self.in_use.difference(components);
@@ -210,6 +215,18 @@ mod tests {
             cpu.xsaveopt(&mut area.0, AVX).unwrap();
             assert_eq!(area.0[AVX_OFFSET], avx);
         }
+    }
+
+    /// As seen on Zen 4 after MOVAPS with ZMM_Hi256 in use; docs/surprises.md.
+    #[test]
+    fn a_component_in_use_and_unmodified_is_announced_and_not_written() {
+        let mut cpu = emerald_rapids();
+        let mut area = Area::standard(0x2);
+        area.put(AVX_OFFSET, &[0x77; 256]);
+        cpu.xrstor(&area.0, AVX.union(SSE)).unwrap();
+        cpu.registers_mut().presume_in_use(AVX);
+        cpu.xsaveopt(&mut area.0, AVX.union(SSE)).unwrap();
+        assert_eq!((area.xstate_bv(), area.0[AVX_OFFSET]), (0x6, 0x77));
     }
 
     #[test]

@@ -23,6 +23,35 @@ pub enum X87Pointers {
     WhileExceptionPending,
 }
 
+/// How many bits of FIP and FDP a restore loads; the manual gives both fields 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum X87PointerWidth {
+    /// All 64.
+    Whole,
+    /// The low 57, sign-extended: a linear address of five-level paging, whether that is enabled or
+    /// not. Seen on Zen 4 for XRSTOR and FXRSTOR.
+    LinearAddress57,
+    /// The low 48, sign-extended; not seen yet.
+    LinearAddress48,
+}
+
+impl X87PointerWidth {
+    /// What becomes of `pointer` on its way through the register.
+    #[must_use]
+    pub(crate) fn held(self, pointer: u64) -> u64 {
+        let unused = match self {
+            Self::Whole => 0,
+            Self::LinearAddress57 => 64 - 57,
+            Self::LinearAddress48 => 64 - 48,
+        };
+        let sign_extended = pointer
+            .wrapping_shl(unused)
+            .cast_signed()
+            .wrapping_shr(unused);
+        sign_extended.cast_unsigned()
+    }
+}
+
 /// What XGETBV with ECX = 1 says of SSE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportedInUse {
@@ -42,6 +71,8 @@ pub struct VendorDifferences {
     pub reported_in_use: ReportedInUse,
     /// When the x87 error pointers are stored.
     pub x87_pointers: X87Pointers,
+    /// How wide they are.
+    pub x87_pointer_width: X87PointerWidth,
     /// MXCSR_MASK, and with it the reserved bits of MXCSR.
     pub mxcsr_mask: u32,
 }
@@ -52,6 +83,7 @@ impl VendorDifferences {
         in_use: InUseTracking::SinceWritten,
         reported_in_use: ReportedInUse::Xinuse,
         x87_pointers: X87Pointers::Always,
+        x87_pointer_width: X87PointerWidth::Whole,
         mxcsr_mask: 0xffff,
     };
     /// As seen on Zen 4 (family 19H, model 11H). MXCSR\[17\] is the misaligned exception mask.
@@ -59,6 +91,7 @@ impl VendorDifferences {
         in_use: InUseTracking::ByContents,
         reported_in_use: ReportedInUse::XinuseOrMxcsr,
         x87_pointers: X87Pointers::WhileExceptionPending,
+        x87_pointer_width: X87PointerWidth::LinearAddress57,
         mxcsr_mask: 0x2_ffff,
     };
 }

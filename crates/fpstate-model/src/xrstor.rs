@@ -142,7 +142,7 @@ impl ModelCpu {
         self.registers.initialise(rfbm.difference(to_be_restored));
         self.restore_extended(area, placed)?;
         if to_be_restored.contains(Component::X87) {
-            self.registers.x87 = restored_x87(region, self.vendor.x87_pointers);
+            self.registers.x87 = restored_x87(region, self.vendor);
         }
         if to_be_restored.contains(Component::Sse) {
             self.registers.sse.xmm = region.xmm;

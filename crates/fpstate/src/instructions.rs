@@ -152,9 +152,14 @@ impl SwitchInstructions {
     }
 
     const fn best_without_xsaves(enumeration: &Enumeration) -> SaveInstruction {
+        // A CPU with AVX-512 has XSAVEC; if it does not say so, something hides it, and on one such
+        // CPU XSAVEOPT announces stale bytes as AVX (docs/surprises.md). XSAVE cannot.
+        let avx512 = enumeration
+            .user_components()
+            .intersects(ComponentSet::AVX512);
         if enumeration.has(Instruction::Xsavec) {
             SaveInstruction::Xsavec
-        } else if enumeration.has(Instruction::Xsaveopt) && enumeration.has(Instruction::Xsave) {
+        } else if enumeration.has(Instruction::Xsaveopt) && !avx512 {
             SaveInstruction::Xsaveopt
         } else if enumeration.has(Instruction::Xsave) {
             SaveInstruction::Xsave
@@ -274,6 +279,29 @@ mod tests {
             assert_eq!(SwitchInstructions::for_ring0(&cpu).save(), ring0);
             assert_eq!(SwitchInstructions::for_user_mode(&cpu).save(), user);
         }
+    }
+
+    #[test]
+    fn xsaveopt_is_not_chosen_where_avx512_says_that_xsavec_is_hidden() {
+        let masked = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidRegisters {
+                ecx: 1 << 26,
+                ..Default::default()
+            },
+            (0xd, 0) => CpuidRegisters {
+                eax: 0xe7,
+                ..Default::default()
+            },
+            (0xd, 1) => CpuidRegisters {
+                eax: 0x1,
+                ..Default::default()
+            },
+            _ => CpuidRegisters::default(),
+        });
+        assert_eq!(
+            SwitchInstructions::for_ring0(&masked).save(),
+            SaveInstruction::Xsave
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ use crate::schedule::worker::{MOST_REPORTED, Machine, Worker};
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
 /// How often whoever watches is told.
-const PROGRESS_PERIOD: Duration = Duration::from_millis(50);
+const PROGRESS_PERIOD: Duration = Duration::from_millis(10);
 
 /// Runs `config` on the real CPU. `live_heap_bytes` reads what the process's allocator has
 /// allocated; `watch` is called now and then.
@@ -135,6 +135,7 @@ fn run_cpus<'w>(
     watch: &mut impl FnMut(Progress),
 ) -> Result<(Counts, Vec<Corruption>), RunError> {
     let allowed = allowed_cpus()?;
+    let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
         let cpus: Vec<_> = hand_overs
             .iter_mut()
@@ -143,17 +144,17 @@ fn run_cpus<'w>(
             .map(|((hand_over, number), pin)| {
                 scope.spawn(move || {
                     let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
-                    let done = run_cpu(machine, config, backend, hand_over, (number, *pin));
+                    let done = run_cpu((machine, stop), config, backend, hand_over, (number, *pin));
                     // One CPU that failed stops the others.
                     if done.is_err() {
-                        machine.stop.store(true, Ordering::Relaxed);
+                        stop.store(true, Ordering::Relaxed);
                     }
                     done
                 })
             })
             .collect();
-        watch_until_done(machine, config, watch);
-        machine.stop.store(true, Ordering::Relaxed);
+        watch_until_done(machine, config, stop, watch);
+        stop.store(true, Ordering::Relaxed);
         let (mut counts, mut corruptions) = (Counts::default(), Vec::new());
         for cpu in cpus {
             let done = cpu.join().map_err(|_| RunError::CpuPanicked)??;
@@ -168,10 +169,11 @@ fn run_cpus<'w>(
 fn watch_until_done<B: Backend>(
     machine: &Machine<'_, B>,
     config: &RunConfig,
+    stop: &AtomicBool,
     watch: &mut impl FnMut(Progress),
 ) {
     let (began, length) = (Instant::now(), config.length());
-    while !machine.stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let entries = machine.entries.load(Ordering::Relaxed);
         let done = length.part_done(began.elapsed(), entries);
         watch(Progress {
@@ -182,12 +184,12 @@ fn watch_until_done<B: Backend>(
         if done >= 1.0 {
             return;
         }
-        thread::sleep(length.left_of(began.elapsed()).min(PROGRESS_PERIOD));
+        thread::sleep(PROGRESS_PERIOD);
     }
 }
 
 fn run_cpu<'w>(
-    machine: &Machine<'_, Native<'w>>,
+    (machine, stop): (&Machine<'_, Native<'w>>, &AtomicBool),
     config: &RunConfig,
     backend: Native<'w>,
     hand_over: &'w mut HandOver,
@@ -214,15 +216,15 @@ fn run_cpu<'w>(
         kernel_values,
     };
     let preemption = Preemption::start().map_err(os)?;
-    let done = work(&mut worker);
+    let done = work(&mut worker, stop);
     drop(preemption);
     done?;
     Ok((worker.counts, worker.corruptions))
 }
 
 /// Runs slices until the machine stops, then ends the tenants that are left.
-fn work(worker: &mut Worker<'_, '_, Native<'_>>) -> Result<(), SliceError> {
-    while !worker.machine.stop.load(Ordering::Relaxed) {
+fn work(worker: &mut Worker<'_, '_, Native<'_>>, stop: &AtomicBool) -> Result<(), SliceError> {
+    while !stop.load(Ordering::Relaxed) {
         let Some(mut tenant) = worker.machine.take_tenant(&mut worker.random) else {
             thread::yield_now();
             continue;

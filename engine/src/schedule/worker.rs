@@ -1,7 +1,7 @@
 //! One CPU.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fpstate::{
@@ -25,7 +25,6 @@ pub(crate) struct Machine<'e, B: Backend> {
     pub(crate) layout: Layout<'e>,
     pub(crate) identities: &'e Identities,
     pub(crate) queue: Mutex<VecDeque<Box<Tenant<'e, B>>>>,
-    pub(crate) stop: AtomicBool,
     pub(crate) entries: AtomicU64,
     pub(crate) corruptions: AtomicU64,
 }
@@ -37,7 +36,6 @@ impl<'e, B: Backend> Machine<'e, B> {
             layout,
             identities,
             queue: Mutex::new(VecDeque::new()),
-            stop: AtomicBool::new(false),
             entries: AtomicU64::new(0),
             corruptions: AtomicU64::new(0),
         }
