@@ -12,7 +12,7 @@ use crate::schedule::script::{Area, Image, Step};
 use crate::schedule::tenant::Operands;
 
 /// Of a guest's steps, one in this many is followed by a timer interrupt.
-const INTERRUPT_ONE_IN: u32 = 24;
+const INTERRUPT_ONE_IN: u32 = 96;
 
 /// A software CPU and what code on it may use.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ impl Backend for Model {
     type KeptByKernel = Pkru;
     type Guest = ModelGuest;
 
-    const LONGEST_HOLD: u64 = 48;
+    const LONGEST_HOLD: u64 = 192;
 
     fn initial_values(&self) -> RegisterFile {
         values::read(&self.reset)
