@@ -14,7 +14,8 @@ use crate::instructions::SwitchInstructions;
 use crate::ownership::{CpuId, Identities, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch, SwitchError};
+use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch};
+use crate::switch_error::SwitchError;
 
 /// One CPU's extended state as a resource: its processor, what its registers hold, what is in its
 /// IA32_XFD.

@@ -78,7 +78,7 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         }
     }
 
-    /// The bytes of the state's area, for whoever carries out a [`Decided`](crate::switch::Decided)
+    /// The bytes of the state's area, for whoever carries out a [`Decided`](crate::decision::Decided)
     /// switch itself; `None` while a thread runs the vCPU.
     pub fn area(&mut self) -> Option<&mut [u8]> {
         self.fpstate.as_mut().map(Fpstate::save_target)

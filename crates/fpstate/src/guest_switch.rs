@@ -10,11 +10,13 @@ use core::mem;
 use fpstate_arch::processor::Processor;
 
 use crate::cpu::CpuFpu;
+use crate::decision::{Decided, decide_exchange};
 use crate::guest::GuestFpu;
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{Decided, Restoring, StateFacts, Switch, SwitchError, decide_exchange};
+use crate::switch::{Restoring, StateFacts, Switch};
+use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
 impl<'e, S: AreaStorage> ThreadFpu<'e, S> {

@@ -6,9 +6,11 @@ use fpstate_arch::legacy_region::Mxcsr;
 use fpstate_arch::processor::Processor;
 
 use crate::cpu::CpuFpu;
+use crate::decision::Decided;
 use crate::ownership::CpuId;
 use crate::storage::AreaStorage;
-use crate::switch::{Decided, RegisterContent, Switch, SwitchError};
+use crate::switch::{RegisterContent, Switch};
+use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
 /// The registers of a CPU belong to the kernel until this is given back. Sections do not nest

@@ -42,7 +42,9 @@
 //! * [`image`] - a standard-format image from elsewhere, checked
 //! * [`signal_frame`] - the image in a Linux signal frame
 //! * [`instructions`] - which instructions a CPU switches with
-//! * [`switch`] - what a switch has to do, decided as a plain value
+//! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
+//! * [`switch_error`] - why a switch is refused
+//! * [`decision`] - decides it: pure functions
 //! * [`state`] - [`Fpstate`]: area, components and XFD that always agree
 //! * [`cpu`] - [`CpuFpu`]: whose state a CPU's registers hold
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
@@ -76,6 +78,8 @@ pub mod image;
 pub mod signal_frame;
 pub mod instructions;
 pub mod switch;
+pub mod switch_error;
+pub mod decision;
 pub mod state;
 pub mod cpu;
 pub mod thread;
@@ -87,6 +91,7 @@ pub use area::{AreaError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
 pub use cpu::{BringUpError, ControlRegisters, CpuFpu};
+pub use decision::Decided;
 pub use guest::{GuestFpu, GuestStateError};
 pub use guest_switch::{EnterError, LeaveError};
 pub use image::{ImageError, ImportError, NotInMemory, StandardImage};
@@ -97,5 +102,6 @@ pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use signal_frame::{SignalFrame, SignalFrameError};
 pub use state::{Fpstate, Refused, StateError};
 pub use storage::AreaStorage;
-pub use switch::{Decided, RegisterContent, Restore, Restoring, Save, Switch, SwitchError};
+pub use switch::{RegisterContent, Restore, Restoring, Save, Switch};
+pub use switch_error::SwitchError;
 pub use thread::{ForkError, LifeError, ThreadFpu};

@@ -7,13 +7,13 @@ use fpstate_arch::processor::Processor;
 
 use crate::area::XsaveArea;
 use crate::cpu::CpuFpu;
+use crate::decision::{Decided, decide_restore, decide_save};
 use crate::image::{ImportError, NotInMemory, StandardImage};
 use crate::ownership::{CpuId, Residence, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{
-    Decided, RegisterContent, Restoring, Save, Switch, SwitchError, decide_restore, decide_save,
-};
+use crate::switch::{RegisterContent, Restoring, Save, Switch};
+use crate::switch_error::SwitchError;
 
 /// A thread's extended state: the active one, and its own one parked while a guest's is active.
 ///

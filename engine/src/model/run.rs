@@ -1,12 +1,8 @@
 //! All of it: one thread, on which the CPUs take turns at single steps.
 
-use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::time::Instant;
 
-use fpstate::{
-    ControlRegisters, CpuFpu, GuestFpu, Identities, Layout, SwitchInstructions, ThreadFpu,
-};
+use fpstate::{ControlRegisters, CpuFpu, Identities, Layout, SwitchInstructions};
 use fpstate_arch::{
     Component, ComponentSet, CpuidRegisters, Enumeration, Instruction, Processor, Xcr0, Xfd, Xss,
 };
@@ -15,14 +11,13 @@ use fpstate_model::ModelCpu;
 use super::backend::{Model, Stepped};
 use super::guest::ModelGuest;
 use crate::config::RunConfig;
-use crate::fault_injection::Injector;
 use crate::footprint::{Footprint, LiveHeapBytes};
 use crate::report::{Counts, Progress, RunReport, RunSubject};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
 use crate::schedule::backend::Backend;
-use crate::schedule::script::{Outcome, Script};
-use crate::schedule::tenant::{HostTask, TaskValues, Tenant, Vcpu};
+use crate::schedule::script::Outcome;
+use crate::schedule::tenant::Tenant;
 use crate::schedule::worker::{MOST_REPORTED, Machine, Plan, Worker};
 
 /// Every state and CPU of this process, run after run.
@@ -73,10 +68,13 @@ pub fn run(
         random: fastrand::Rng::with_seed(config.seed()),
     };
     let machine = Machine::new(layout, &IDENTITIES);
-    let tenants = (0..config.vcpus() + config.plain_tasks())
-        .map(|number| tenant(&machine, &backend, config, number).map(Box::new))
-        .collect::<Result<VecDeque<_>, SliceError>>()?;
-    *machine.queue.lock().unwrap_or_else(PoisonError::into_inner) = tenants;
+    machine.admit(&backend, config, |kind| {
+        Ok(ModelGuest::new(
+            kind,
+            backend.components,
+            backend.initial_values(),
+        ))
+    })?;
 
     let began = Instant::now();
     let mut cpus = (0..config.threads())
@@ -141,37 +139,6 @@ fn control_registers(
     Ok(ControlRegisters { xcr0, xss, xfd })
 }
 
-fn tenant<'e>(
-    machine: &Machine<'e, Model>,
-    backend: &Model,
-    config: &RunConfig,
-    number: u32,
-) -> Result<Tenant<'e, Model>, SliceError> {
-    let values = Box::new(TaskValues::new(backend, config.seed_of_task(number)));
-    let task = HostTask {
-        number,
-        thread: ThreadFpu::new(machine.new_state()?),
-        values,
-    };
-    let vcpu = match config.guest_of_task(number) {
-        Some(kind) => Some(Vcpu {
-            number,
-            kind,
-            guest: GuestFpu::new(machine.new_state()?),
-            code: ModelGuest::new(kind, backend.components, backend.initial_values()),
-            kept: super::backend::Pkru::default(),
-            generation: 0,
-            former_areas: VecDeque::new(),
-        }),
-        None => None,
-    };
-    Ok(Tenant {
-        task,
-        vcpu,
-        last_cpu: None,
-    })
-}
-
 /// A CPU, and the slice it is in the middle of.
 struct Cpu<'w, 'e> {
     worker: Worker<'w, 'e, Model>,
@@ -201,21 +168,11 @@ fn worker<'w, 'e>(
         instructions,
         registers,
     )?;
-    let worker = Worker {
-        machine,
-        backend: Model {
-            random: fastrand::Rng::with_seed(!seed),
-            ..backend.clone()
-        },
-        cpu,
-        section: None,
-        script: Script::default(),
-        random: fastrand::Rng::with_seed(seed),
-        injector: Injector::new(config.inject(), config.fault_odds(), seed),
-        counts: Counts::default(),
-        corruptions: Vec::new(),
-        kernel_values: backend.pattern(seed, u64::MAX),
+    let backend = Model {
+        random: fastrand::Rng::with_seed(!seed),
+        ..backend.clone()
     };
+    let worker = Worker::new(machine, backend, cpu, config, seed);
     Ok(Cpu {
         worker,
         under_way: None,

@@ -1,13 +1,11 @@
 //! All of it: tenants made, CPUs started, counts added up.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fpstate::{CpuFpu, GuestFpu, Identities, Layout, SwitchInstructions, ThreadFpu};
+use fpstate::{CpuFpu, Identities, Layout, SwitchInstructions};
 use fpstate_arch::{Component, ComponentSet};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -16,7 +14,6 @@ use super::backend::Native;
 use super::guest::NativeGuest;
 use super::preemption::{self, Preemption};
 use crate::config::RunConfig;
-use crate::fault_injection::Injector;
 use crate::footprint::{Footprint, LiveHeapBytes};
 use crate::host::{HandOver, HostCpu, HostError};
 use crate::known_answer::{Verdict, warm_up};
@@ -25,8 +22,6 @@ use crate::report::{Corruption, Counts, Progress, RunReport, RunSubject};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
 use crate::schedule::backend::Backend;
-use crate::schedule::script::Script;
-use crate::schedule::tenant::{HostTask, TaskValues, Tenant, Vcpu};
 use crate::schedule::worker::{MOST_REPORTED, Machine, Worker};
 
 /// Every state and CPU of this process, run after run.
@@ -57,10 +52,9 @@ pub fn run(
     let mut hand_overs: Vec<_> = (0..config.threads()).map(|_| HandOver::new()).collect();
     let machine = Machine::new(layout, &IDENTITIES);
     let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
-    let tenants = (0..config.vcpus() + config.plain_tasks())
-        .map(|number| tenant(&machine, &backend, config, number, moves).map(Box::new))
-        .collect::<Result<VecDeque<_>, SliceError>>()?;
-    *machine.queue.lock().unwrap_or_else(PoisonError::into_inner) = tenants;
+    machine.admit(&backend, config, |kind| {
+        NativeGuest::new(kind, moves).map_err(os)
+    })?;
     preemption::install_handler().map_err(os)?;
 
     let began = Instant::now();
@@ -92,38 +86,6 @@ fn check_known_answers() -> Result<(), RunError> {
         }),
         None => Ok(()),
     }
-}
-
-fn tenant<'e, 'w>(
-    machine: &Machine<'e, Native<'w>>,
-    backend: &Native<'w>,
-    config: &RunConfig,
-    number: u32,
-    moves: RegisterMoves,
-) -> Result<Tenant<'e, Native<'w>>, SliceError> {
-    let values = Box::new(TaskValues::new(backend, config.seed_of_task(number)));
-    let task = HostTask {
-        number,
-        thread: ThreadFpu::new(machine.new_state()?),
-        values,
-    };
-    let vcpu = match config.guest_of_task(number) {
-        Some(kind) => Some(Vcpu {
-            number,
-            kind,
-            guest: GuestFpu::new(machine.new_state()?),
-            code: NativeGuest::new(kind, moves).map_err(os)?,
-            kept: (),
-            generation: 0,
-            former_areas: VecDeque::new(),
-        }),
-        None => None,
-    };
-    Ok(Tenant {
-        task,
-        vcpu,
-        last_cpu: None,
-    })
 }
 
 fn run_cpus<'w>(
@@ -201,20 +163,9 @@ fn run_cpu<'w>(
     let processor = hand_over.processor()?;
     let instructions = SwitchInstructions::for_user_mode(processor.enumeration());
     let seed = config.seed() ^ u64::from(number);
-    let kernel_values = backend.pattern(seed, u64::MAX);
-    let mut worker = Worker {
-        machine,
-        backend,
-        cpu: CpuFpu::adopt(processor, number, machine.identities, instructions)
-            .map_err(HostError::Processor)?,
-        section: None,
-        script: Script::default(),
-        random: fastrand::Rng::with_seed(seed),
-        injector: Injector::new(config.inject(), config.fault_odds(), seed),
-        counts: Counts::default(),
-        corruptions: Vec::new(),
-        kernel_values,
-    };
+    let cpu = CpuFpu::adopt(processor, number, machine.identities, instructions)
+        .map_err(HostError::Processor)?;
+    let mut worker = Worker::new(machine, backend, cpu, config, seed);
     let preemption = Preemption::start().map_err(os)?;
     let done = work(&mut worker, stop);
     drop(preemption);

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fpstate::{
-    BoxedArea, CpuFpu, Decided, Fpstate, Identities, KernelSection, Layout, Restoring, Switch,
+    BoxedArea, CpuFpu, Decided, Fpstate, GuestFpu, Identities, KernelSection, Layout, Restoring,
+    Switch, ThreadFpu,
 };
 
-use super::backend::{Backend, Comparison};
+use super::backend::{Backend, Comparison, GuestKind};
 use super::script::{Omit, Outcome, Script};
 use super::slice_error::SliceError;
 use super::task_slice::{Checks, Holding};
-use super::tenant::Tenant;
+use super::tenant::{HostTask, TaskValues, Tenant, Vcpu};
+use crate::config::RunConfig;
 use crate::fault_injection::Injector;
 use crate::report::{Corruption, Counts};
 
@@ -39,6 +41,41 @@ impl<'e, B: Backend> Machine<'e, B> {
             entries: AtomicU64::new(0),
             corruptions: AtomicU64::new(0),
         }
+    }
+
+    /// Lets a tenant wait for each task of a run; `new_guest` makes guests.
+    pub(crate) fn admit(
+        &self,
+        backend: &B,
+        config: &RunConfig,
+        new_guest: impl Fn(GuestKind) -> Result<B::Guest, SliceError>,
+    ) -> Result<(), SliceError> {
+        for number in 0..config.vcpus() + config.plain_tasks() {
+            let values = Box::new(TaskValues::new(backend, config.seed_of_task(number)));
+            let task = HostTask {
+                number,
+                thread: ThreadFpu::new(self.new_state()?),
+                values,
+            };
+            let vcpu = match config.guest_of_task(number) {
+                Some(kind) => Some(Vcpu {
+                    number,
+                    kind,
+                    guest: GuestFpu::new(self.new_state()?),
+                    code: new_guest(kind)?,
+                    kept: B::KeptByKernel::default(),
+                    generation: 0,
+                    former_areas: VecDeque::new(),
+                }),
+                None => None,
+            };
+            self.put_back(Box::new(Tenant {
+                task,
+                vcpu,
+                last_cpu: None,
+            }));
+        }
+        Ok(())
     }
 
     /// A state in its initial configuration.
@@ -111,7 +148,30 @@ pub(crate) struct Worker<'w, 'e, B: Backend> {
     pub(crate) kernel_values: B::Values,
 }
 
-impl<'e, B: Backend> Worker<'_, 'e, B> {
+impl<'w, 'e, B: Backend> Worker<'w, 'e, B> {
+    /// A CPU with nothing to do, whose random choices derive from `seed`.
+    pub(crate) fn new(
+        machine: &'w Machine<'e, B>,
+        backend: B,
+        cpu: CpuFpu<B::Processor>,
+        config: &RunConfig,
+        seed: u64,
+    ) -> Self {
+        let kernel_values = backend.pattern(seed, u64::MAX);
+        Self {
+            machine,
+            backend,
+            cpu,
+            section: None,
+            script: Script::default(),
+            random: fastrand::Rng::with_seed(seed),
+            injector: Injector::new(config.inject(), config.fault_odds(), seed),
+            counts: Counts::default(),
+            corruptions: Vec::new(),
+            kernel_values,
+        }
+    }
+
     /// Puts a slice of `tenant` together.
     pub(crate) fn begin(&mut self, tenant: &mut Tenant<'e, B>) -> Result<Plan, SliceError> {
         let migrated = match tenant.last_cpu.replace(self.cpu.id()) {
