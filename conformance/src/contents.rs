@@ -20,25 +20,24 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The initial configuration of `components` (SDM 1, 13.6), none of which may be HDC or HWP:
-    /// theirs is not zero.
+    /// The initial configuration of `components` (SDM 1, 13.6).
     ///
     /// # Panics
-    /// If `enumeration` gives an extended component no length, or one is HDC or HWP.
+    /// If `enumeration` gives an extended component no length.
     #[must_use]
     pub fn initial(enumeration: &Enumeration, components: ComponentSet) -> Self {
-        assert!(!components.contains(Component::Hdc) && !components.contains(Component::Hwp));
-        let zeroes = |component| {
+        let initial = |component| {
             let entry = enumeration.entry(component).expect("a sub-leaf");
-            let len = usize::try_from(entry.len).expect("a length");
-            (component, vec![0; len])
+            let mut bytes = vec![0; usize::try_from(entry.len).expect("a length")];
+            take_initial_value(component, &mut bytes);
+            (component, bytes)
         };
         Self {
             legacy: LegacyRegion::INITIAL,
             extended: components
                 .difference(ComponentSet::LEGACY)
                 .iter()
-                .map(zeroes)
+                .map(initial)
                 .collect(),
         }
     }
@@ -117,7 +116,7 @@ impl Contents {
         }
     }
 
-    /// New values for all of `components`, and for MXCSR.
+    /// New values for all of `components`, and for MXCSR if SSE is one of them.
     pub fn write_all(
         &mut self,
         components: ComponentSet,
@@ -127,7 +126,9 @@ impl Contents {
         for component in components.iter() {
             self.write(component, random, pointers);
         }
-        self.set_mxcsr(generators::mxcsr(random));
+        if components.contains(Component::Sse) {
+            self.set_mxcsr(generators::mxcsr(random));
+        }
     }
 
     /// `components` to their initial configuration; MXCSR stays (SDM 1, 13.6).
@@ -145,7 +146,7 @@ impl Contents {
         }
         for (component, bytes) in &mut self.extended {
             if components.contains(*component) {
-                bytes.fill(0);
+                take_initial_value(*component, bytes);
             }
         }
     }
@@ -210,6 +211,16 @@ impl Contents {
             components: self.components_unlike(found),
             mxcsr: (expected_mxcsr != found_mxcsr).then_some((expected_mxcsr, found_mxcsr)),
         })
+    }
+}
+
+/// The initial configuration of an extended component: zero, but for two MSRs (SDM 1, 13.6).
+fn take_initial_value(component: Component, bytes: &mut [u8]) {
+    bytes.fill(0);
+    if component == Component::Hdc {
+        bytes[0] = 1; // IA32_PM_CTL1
+    } else if component == Component::Hwp {
+        bytes[..4].copy_from_slice(&0x8000_ff01_u32.to_le_bytes()); // IA32_HWP_REQUEST
     }
 }
 

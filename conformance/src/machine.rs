@@ -4,7 +4,9 @@ use fpstate::{
     BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout,
     SwitchInstructions,
 };
-use fpstate_arch::{Component, ComponentSet, Enumeration, Format, Processor, Xcr0, Xfd, Xss};
+use fpstate_arch::{
+    Component, ComponentSet, Enumeration, Format, Instruction, Processor, Xcr0, Xfd, Xss,
+};
 
 use crate::contents::Contents;
 use crate::cpus::{CET, RecordedCpu};
@@ -42,31 +44,42 @@ impl Machine {
     #[must_use]
     pub fn ring0(cpu: &RecordedCpu) -> Self {
         let enumeration = cpu.enumeration();
-        let instructions = SwitchInstructions::for_ring0(&enumeration);
-        let supported = enumeration.user_components();
-        let mut user = supported.union(ComponentSet::LEGACY);
+        let mut user = enumeration.user_components();
         if user.intersects(ComponentSet::MPX) {
             user = user.without(Component::Apx);
         }
+        let xcr0 = if enumeration.has(Instruction::Xsave) {
+            Xcr0::new(user, user).expect("a legal XCR0")
+        } else {
+            Xcr0::AFTER_RESET
+        };
         let xss = enumeration.supervisor_components().intersection(CET);
+        let xss = Xss::new(xss, xss).expect("a legal IA32_XSS");
+        Self::ring0_with(cpu, xcr0, xss)
+    }
+
+    /// A kernel's machine of `cpu`s that enables less, or more; IA32_XFD disables what it can.
+    /// Without SSE in XCR0 nobody's code uses it.
+    ///
+    /// # Panics
+    /// If the recorded figures are not those of a CPU.
+    #[must_use]
+    pub fn ring0_with(cpu: &RecordedCpu, xcr0: Xcr0, xss: Xss) -> Self {
+        let enumeration = cpu.enumeration();
+        let instructions = SwitchInstructions::for_ring0(&enumeration);
+        let user = match instructions.save().format() {
+            Format::Fxsave => ComponentSet::LEGACY,
+            Format::Standard | Format::Compacted => xcr0.components(),
+        };
         let xfd = enumeration.xfd_components();
-        let start = Start::BringUp(ControlRegisters {
-            xcr0: match instructions.save().format() {
-                Format::Fxsave => Xcr0::AFTER_RESET,
-                Format::Standard | Format::Compacted => {
-                    Xcr0::new(user, user).expect("a legal XCR0")
-                }
-            },
-            xss: Xss::new(xss, xss).expect("a legal IA32_XSS"),
-            xfd: Xfd::new(xfd, xfd).expect("a legal IA32_XFD"),
-        });
-        let components = user.union(xss).without(Component::Pkru);
+        let xfd = Xfd::new(xfd, xfd).expect("a legal IA32_XFD");
+        let components = user.union(xss.components()).without(Component::Pkru);
         Self {
             error_pointers: cpu.error_pointers(),
             enumeration,
             instructions,
             components,
-            start,
+            start: Start::BringUp(ControlRegisters { xcr0, xss, xfd }),
             identities: Identities::new(),
         }
     }

@@ -11,7 +11,7 @@ pub trait UserCode: Processor {
     /// All components that have registers here.
     fn components(&self) -> ComponentSet;
 
-    /// What the registers of `components` hold.
+    /// What the registers of `components` hold. x87, SSE and MXCSR are read in any case.
     fn contents(&mut self, components: ComponentSet) -> Contents;
 
     /// `component`'s registers take the value that `values` has for it.
@@ -20,12 +20,14 @@ pub trait UserCode: Processor {
     /// An instruction that initialises `components` and is known to: VZEROUPPER, TILERELEASE.
     fn initialise(&mut self, components: ComponentSet);
 
-    /// All of `components` as `values` has them, and MXCSR.
+    /// All of `components` as `values` has them, and MXCSR if SSE is one of them.
     fn write_all(&mut self, components: ComponentSet, values: &Contents) {
         for component in components.iter() {
             self.write(component, values);
         }
-        self.ldmxcsr(values.legacy().mxcsr).expect("a valid MXCSR");
+        if components.contains(Component::Sse) {
+            self.ldmxcsr(values.legacy().mxcsr).expect("a valid MXCSR");
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use std::fmt;
 
 use fastrand::Rng;
 use fpstate::{BoxedArea, CpuFpu, Fpstate, GuestFpu, Residence, StateId, ThreadFpu};
-use fpstate_arch::{Component, ComponentSet};
+use fpstate_arch::{Component, ComponentSet, Mxcsr};
 
 pub use events::Event;
 
@@ -279,27 +279,29 @@ fn start<P: UserCode>(
     number: u32,
     random: &mut Rng,
 ) -> Cpu<P> {
-    let all = processor.components();
-    let unswitched = all.difference(machine.components());
-    let mut values = processor.contents(all);
-    if all.contains(Component::Pkru) && unswitched.contains(Component::Pkru) {
-        values.write(Component::Pkru, random, machine.error_pointers);
-        processor.write(Component::Pkru, &values);
+    let unswitched = processor.components().difference(machine.components());
+    let mut values = processor.contents(unswitched);
+    for component in unswitched.iter() {
+        values.write(component, random, machine.error_pointers);
+        processor.write(component, &values);
     }
     let mut fpu = machine.start(processor, number).expect("the CPU starts");
-    let unswitched = fpu.processor().contents(unswitched);
     Cpu {
+        unswitched: contents_of(fpu.processor(), unswitched),
         fpu,
         current: None,
         mode: Mode::Kernel,
-        unswitched: extended_only(unswitched),
     }
 }
 
-/// The contents without x87 and SSE, which every [`Contents`] has.
-fn extended_only(mut contents: Contents) -> Contents {
-    contents.initialise(ComponentSet::LEGACY);
-    contents.set_mxcsr(fpstate_arch::Mxcsr::INITIAL);
+/// What the registers of `components` hold, and of no others: x87 and SSE, which every [`Contents`]
+/// has, are initial there if they are not among them.
+fn contents_of<P: UserCode>(processor: &mut P, components: ComponentSet) -> Contents {
+    let mut contents = processor.contents(components);
+    contents.initialise(ComponentSet::LEGACY.difference(components));
+    if !components.contains(Component::Sse) {
+        contents.set_mxcsr(Mxcsr::INITIAL);
+    }
     contents
 }
 

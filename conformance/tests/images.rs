@@ -222,7 +222,7 @@ fn an_image_cannot_be_read_by_a_layout_of_another_format() {
 
 /// The CPU of `kind`, but its AVX component is 8 bytes longer.
 fn with_longer_avx(kind: &RecordedCpu) -> Enumeration {
-    let mut leaves = kind.leaves.to_vec();
+    let mut leaves = kind.leaves();
     for (leaf, subleaf, registers) in &mut leaves {
         if (*leaf, *subleaf) == (0xd, 2) {
             registers.eax += 8;

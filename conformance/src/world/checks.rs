@@ -6,7 +6,7 @@ use fpstate::switch::RegisterContent;
 use fpstate::{BoxedArea, Fpstate, Residence, StateId};
 use fpstate_arch::ComponentSet;
 
-use super::{Mode, Step, World, extended_only, is_sealed, states_of};
+use super::{Mode, Step, World, contents_of, is_sealed, states_of};
 use crate::machine::Machine;
 use crate::user_code::UserCode;
 
@@ -48,7 +48,7 @@ impl<'e, P: UserCode> World<'e, P> {
                 state.residence()
             ));
         }
-        let found = on.fpu.processor().contents(self.machine.components());
+        let found = contents_of(on.fpu.processor(), self.machine.components());
         match self.reference[&id].difference(&found) {
             Some(difference) => Err(format!("{id} sees {difference}")),
             None => Ok(()),
@@ -74,8 +74,9 @@ impl<'e, P: UserCode> World<'e, P> {
             RegisterContent::Nobody => {}
         }
         let on = &mut self.cpus[cpu];
-        let other = on.unswitched.components();
-        if extended_only(on.fpu.processor().contents(other)) != on.unswitched {
+        let other = on.fpu.processor().components();
+        let other = other.difference(self.machine.components());
+        if contents_of(on.fpu.processor(), other) != on.unswitched {
             return Err(format!("I32: a switch changed {other} of CPU {cpu}"));
         }
         let facts = on.fpu.facts();
@@ -97,7 +98,7 @@ impl<'e, P: UserCode> World<'e, P> {
             return Ok(());
         }
         let processor = self.cpus[cpu].fpu.processor();
-        let found = processor.contents(self.machine.components());
+        let found = contents_of(processor, self.machine.components());
         match self.reference[&id].difference(&found) {
             Some(difference) => Err(format!(
                 "I2: the copy of {id} on CPU {cpu} has {difference}"
@@ -171,7 +172,7 @@ impl<'e, P: UserCode> World<'e, P> {
             let restore = machine.instructions().restore();
             let loaded = restore.execute(reader, area.bytes(), all);
             loaded.map_err(|fault| format!("{} in memory: {fault}", state.id()))?;
-            let found = reader.contents(all);
+            let found = contents_of(reader, all);
             if let Some(difference) = reference[&state.id()].difference(&found) {
                 return Err(format!("I6: {} in memory has {difference}", state.id()));
             }

@@ -1,6 +1,7 @@
 //! Creation, fork, exec, exit.
 
 use fpstate::{ForkError, GuestFpu, ThreadFpu};
+use fpstate_arch::Component;
 
 use super::{Event, Guest, Mode, Step, Thread, World};
 use crate::user_code::UserCode;
@@ -87,7 +88,9 @@ impl<'e, P: UserCode> World<'e, P> {
             None => Event::Forked,
         };
         self.count(event);
-        values.initialise(self.machine.components().difference(components));
+        // A PASID is not inherited (Linux `fpu_clone()`).
+        let lost = self.machine.components().difference(components);
+        values.initialise(lost.with(Component::Pasid));
         self.reference.insert(id, values);
         self.threads[slot] = Some(Thread {
             fpu,

@@ -4,7 +4,7 @@ use fpstate::{
     BoxedArea, CpuFpu, EnterError, KernelSection, KernelUse, LeaveError, Restore, Restoring,
     StateId, SwitchError, ThreadFpu,
 };
-use fpstate_arch::{ComponentSet, Mxcsr};
+use fpstate_arch::{Component, ComponentSet, Mxcsr};
 
 use super::{Event, Mode, Negligence, Step, World, is_sealed, start};
 use crate::generators;
@@ -98,7 +98,7 @@ impl<P: UserCode> World<'_, P> {
                 .choice(components.iter().collect::<Vec<_>>())
                 .expect("x87");
             match self.random.u8(0..8) {
-                0 => {
+                0 if components.contains(Component::Sse) => {
                     let mxcsr = generators::mxcsr(&mut self.random);
                     values.set_mxcsr(mxcsr);
                     processor.ldmxcsr(mxcsr).expect("a valid MXCSR");
