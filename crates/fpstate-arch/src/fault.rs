@@ -12,6 +12,16 @@ pub enum Fault {
     DeviceNotAvailable,
     /// #GP(0): one of the instruction's other conditions is not met.
     GeneralProtection,
+    /// #PF: memory that the instruction reads or writes is not present (SDM 2, the exceptions of the
+    /// XSAVE and XRSTOR families, FXSAVE and FXRSTOR). Restarting the instruction once the memory is
+    /// there completes it; until then registers and area may be changed in part.
+    PageFault {
+        /// Where the first such byte lies, from byte 0 of the area.
+        offset: usize,
+    },
+    /// #AC: the area is misaligned, at CPL 3 with CR0.AM and EFLAGS.AC both 1, on a processor that
+    /// signals this instead of #GP(0).
+    AlignmentCheck,
     /// Not an exception: the processor refused, because the instruction would touch bytes beyond
     /// the end of the area it was given.
     OutsideArea {
@@ -28,6 +38,10 @@ impl fmt::Display for Fault {
             Self::InvalidOpcode => f.write_str("#UD: instruction not available"),
             Self::DeviceNotAvailable => f.write_str("#NM: component disabled"),
             Self::GeneralProtection => f.write_str("#GP(0)"),
+            Self::PageFault { offset } => {
+                write!(f, "#PF: byte {offset} of the area is not present")
+            }
+            Self::AlignmentCheck => f.write_str("#AC: misaligned area"),
             Self::OutsideArea { reach, len } => {
                 write!(
                     f,

@@ -45,6 +45,17 @@ pub enum Privilege {
     Ring3,
 }
 
+/// CR0.AM and EFLAGS.AC: at CPL 3 with both set, a processor may signal #AC for a misaligned area
+/// where it otherwise signals #GP(0); whether it does is its
+/// [`AlignmentCheckWidth`](crate::AlignmentCheckWidth).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlignmentCheck {
+    /// One of them is 0.
+    Off,
+    /// Both are 1.
+    On,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ControlState {
     pub(crate) task_switched: TaskSwitched,
@@ -52,6 +63,7 @@ pub(crate) struct ControlState {
     pub(crate) osxsave: Osxsave,
     pub(crate) osfxsr: Osfxsr,
     pub(crate) privilege: Privilege,
+    pub(crate) alignment_check: AlignmentCheck,
 }
 
 impl ControlState {
@@ -62,5 +74,6 @@ impl ControlState {
         osxsave: Osxsave::Set,
         osfxsr: Osfxsr::Set,
         privilege: Privilege::Ring0,
+        alignment_check: AlignmentCheck::Off,
     };
 }

@@ -10,6 +10,8 @@ use fpstate_arch::{
 
 use crate::component_table::ComponentTable;
 use crate::control_state::{ControlState, Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
+use crate::memory::Memory;
+use crate::poisoning::PresumedUse;
 use crate::register_file::{RegisterFile, X87};
 use crate::tracking::{Optimisation, Tracking};
 use crate::vendor::{InUseTracking, VendorDifferences};
@@ -28,6 +30,8 @@ pub struct ModelCpu {
     pub(crate) registers: RegisterFile,
     pub(crate) tracking: Tracking,
     pub(crate) control: ControlState,
+    pub(crate) memory: Memory,
+    pub(crate) presumed_use: PresumedUse,
     pub(crate) xcr0: Xcr0,
     pub(crate) xss: Xss,
     pub(crate) xfd: Xfd,
@@ -52,6 +56,8 @@ impl ModelCpu {
             registers,
             tracking: Tracking::AFTER_RESET,
             control: ControlState::OPERATING_SYSTEM,
+            memory: Memory::PRESENT,
+            presumed_use: PresumedUse::AFTER_RESET,
             xcr0: Xcr0::AFTER_RESET,
             xss: Xss::AFTER_RESET,
             xfd: Xfd::NOTHING,
@@ -86,16 +92,12 @@ impl ModelCpu {
     #[must_use]
     pub fn in_use(&self) -> ComponentSet {
         let components = self.registers.components();
-        match (self.optimisation, self.vendor.in_use) {
-            (Optimisation::None, _) => components,
-            (
-                Optimisation::Initial | Optimisation::InitialAndModified,
-                InUseTracking::SinceWritten,
-            ) => self.tracking.in_use(),
-            (
-                Optimisation::Initial | Optimisation::InitialAndModified,
-                InUseTracking::ByContents,
-            ) => components
+        if self.optimisation == Optimisation::None {
+            return components;
+        }
+        match self.vendor.in_use {
+            InUseTracking::SinceWritten => self.tracking.in_use(),
+            InUseTracking::ByContents => components
                 .iter()
                 .filter(|&component| !self.registers.is_initial(component))
                 .fold(ComponentSet::EMPTY, ComponentSet::with),

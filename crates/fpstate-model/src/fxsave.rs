@@ -6,6 +6,7 @@ use fpstate_arch::{Component, ComponentSet, Fault, Instruction, LegacyRegion, Mx
 use crate::control_state::{Emulation, Osfxsr};
 use crate::cpu::ModelCpu;
 use crate::legacy_region::{is_loadable, restored_x87, save_mxcsr, save_x87};
+use crate::offsets::require_reach;
 
 const SSE: u32 = 1 << 25; // CPUID.1:EDX
 
@@ -13,6 +14,8 @@ impl ModelCpu {
     pub(crate) fn execute_fxsave(&mut self, area: &mut [u8]) -> Result<(), Fault> {
         self.require_fxsave(area)?;
         let len = area.len();
+        require_reach(area, LEGACY_REGION_LEN)?;
+        self.require_present(area, 0..LEGACY_REGION_LEN)?;
         let bytes = area.first_chunk_mut().ok_or(too_short(len))?;
         let mut region = LegacyRegion::from_bytes(bytes);
         save_x87(&mut region, &self.registers.x87, self.vendor.x87_pointers);
@@ -26,8 +29,12 @@ impl ModelCpu {
         self.require_fxsave(area)?;
         let bytes = area.first_chunk().ok_or(too_short(area.len()))?;
         let region = LegacyRegion::from_bytes(bytes);
-        if !is_loadable(region.mxcsr, self.vendor) {
+        if !is_loadable(region.mxcsr, self.vendor) && self.mxcsr_is_present(area) {
             return Err(Fault::GeneralProtection);
+        }
+        if let Err(fault) = self.require_present(area, 0..LEGACY_REGION_LEN) {
+            self.restore_x87_before(area, &region);
+            return Err(fault);
         }
         self.registers.x87 = restored_x87(&region, self.vendor);
         self.registers.sse.xmm = region.xmm;
@@ -65,11 +72,7 @@ impl ModelCpu {
             return Err(Fault::InvalidOpcode);
         }
         self.require_task_not_switched()?;
-        if area.as_ptr().addr().is_multiple_of(16) {
-            Ok(())
-        } else {
-            Err(Fault::GeneralProtection)
-        }
+        self.require_aligned(area, 16)
     }
 
     fn require_sse(&self) -> Result<(), Fault> {

@@ -22,13 +22,16 @@
 //! | `fxsave` | SDM 1, 10.5; SDM 2, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, FNINIT |
 //! | `xsave` | SDM 1, 13.7 and 13.9 to 13.11: XSAVE, XSAVEOPT, XSAVEC, XSAVES |
 //! | `xrstor_header`, `xrstor` | SDM 1, 13.8 and 13.12: XRSTOR, XRSTORS |
+//! | [`memory`] | #PF and #AC: memory that is not present, alignment checking |
+//! | [`faulting_restore`] | what a restore has done when it raises #PF |
+//! | [`poisoning`] | [`Optimisation::Poisoning`] |
 //! | `processor` | the instructions under the names of the trait |
 //! | `dump_line`, [`dump`] | a CPUID dump as text |
 //! | [`component_facts`] | SDM 1, 13.5: lengths and features that no CPU changes |
 //! | [`oddity`], [`examine`] | what is odd in a dump |
 //! | [`profile`] | recorded CPUs by name |
 //!
-//! Not modelled: page faults; the 32-bit forms (every save and restore is the REX.W form in 64-bit
+//! Not modelled: the 32-bit forms (every save and restore is the REX.W form in 64-bit
 //! mode); fast FXSAVE (EFER.FFXSR); VMX non-root operation in XRSTOR_INFO; and what the bytes of a
 //! component mean: XSAVES does not clear `TraceEn` when it saves PT, and XRSTORS accepts
 //! a shadow-stack pointer that is not canonical.
@@ -53,7 +56,10 @@ pub mod control_state;
 pub mod cpu;
 pub mod dump;
 pub mod examine;
+pub mod faulting_restore;
+pub mod memory;
 pub mod oddity;
+pub mod poisoning;
 pub mod profile;
 pub mod register_file;
 pub mod tracking;
@@ -73,11 +79,17 @@ mod xsave;
 #[cfg(test)]
 mod recorded_cpus;
 
-pub use control_state::{Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
+pub use control_state::{AlignmentCheck, Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
 pub use cpu::{ModelCpu, RegistersMut};
 pub use dump::{Dump, DumpError};
+pub use faulting_restore::FaultingRestore;
+pub use memory::NotPresent;
 pub use oddity::Oddity;
+pub use poisoning::POISON;
 pub use profile::Profile;
 pub use register_file::{RegisterFile, Sse, X87};
 pub use tracking::Optimisation;
-pub use vendor::{InUseTracking, ReportedInUse, VendorDifferences, X87PointerWidth, X87Pointers};
+pub use vendor::{
+    AlignmentCheckWidth, InUseTracking, ReportedInUse, VendorDifferences, X87PointerWidth,
+    X87Pointers,
+};

@@ -58,15 +58,6 @@ pub(crate) fn reach(placed: &[Placed]) -> usize {
         .fold(EXTENDED_REGION_OFFSET, usize::max)
 }
 
-/// #GP(0) for an area that does not begin at a multiple of 64.
-pub(crate) fn require_aligned_64(area: &[u8]) -> Result<(), Fault> {
-    if area.as_ptr().addr().is_multiple_of(64) {
-        Ok(())
-    } else {
-        Err(Fault::GeneralProtection)
-    }
-}
-
 /// Refuses an area that ends before `reach`.
 pub(crate) const fn require_reach(area: &[u8], reach: usize) -> Result<(), Fault> {
     let len = area.len();

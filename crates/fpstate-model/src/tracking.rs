@@ -5,7 +5,7 @@ use fpstate_arch::ComponentSet;
 use crate::control_state::Privilege;
 
 /// Which optimisations of SDM 1, 13.6 the processor has. The architecture leaves both to the
-/// implementation, so code must be right under all three.
+/// implementation, so code must be right under the first three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Optimisation {
     /// XINUSE is always 1: every save writes all of RFBM. No CPU with XSAVEC is known to do this;
@@ -16,6 +16,18 @@ pub enum Optimisation {
     /// And XSAVEOPT and XSAVES do not write components unmodified since the XRSTOR or XRSTORS from
     /// the same area. Seen on Zen 4 for XSAVEOPT; the SDM describes it, so expect it on Intel.
     InitialAndModified,
+    /// As [`InitialAndModified`](Self::InitialAndModified), and each wrong reliance on it shows:
+    ///
+    /// - XSAVEOPT, XSAVEC and XSAVES fill what they do not write of an initial component with
+    ///   [`POISON`](crate::POISON). No processor does this: those bytes are whatever was in
+    ///   memory, and software has no business with them while XSTATE_BV\[i\] is 0.
+    /// - In half of the saves, the same half in every run, XINUSE is 1 for an initial component,
+    ///   which is then announced in XSTATE_BV and written (SDM 1, 13.6 allows 0 and 1).
+    ///   [`in_use`](crate::ModelCpu::in_use) and XGETBV(1) do not waver.
+    ///
+    /// Software that is right under the others and wrong under this one reads components without
+    /// asking XSTATE_BV, or takes XSTATE_BV\[i\] = 1 for "not initial".
+    Poisoning,
 }
 
 /// XRSTOR_INFO without its VMX bit: what the last XRSTOR or XRSTORS was.
@@ -77,6 +89,13 @@ impl Tracking {
     pub(crate) fn initialised(&mut self, components: ComponentSet) {
         self.in_use = self.in_use.difference(components);
         self.modified = self.modified.union(components);
+    }
+
+    /// XRSTOR, XRSTORS or FXRSTOR was stopped by a fault after it had put `loaded` from memory and
+    /// `initialised` into their initial configuration. XRSTOR_INFO still names the restore before.
+    pub(crate) fn restored_in_part(&mut self, loaded: ComponentSet, initialised: ComponentSet) {
+        self.wrote(loaded);
+        self.initialised(initialised);
     }
 
     /// XRSTOR or XRSTORS (SDM 1, 13.8.3): of `rfbm`, those in `restored` came from memory and the

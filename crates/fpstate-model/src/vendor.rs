@@ -1,5 +1,7 @@
 //! Where processors that all follow the architecture differ, each difference with a name.
 
+use fpstate_arch::Fault;
+
 /// How a processor finds XINUSE\[i\] (SDM 1, 13.6 leaves it open for a component that is in its
 /// initial configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,44 @@ pub enum ReportedInUse {
     /// 1 also if MXCSR is not 1F80H, the rule by which XSAVEC decides whether to save SSE. Seen on
     /// Zen 4, where XSAVE writes XSTATE_BV\[1\] = 0 in the same state.
     XinuseOrMxcsr,
+}
+
+/// Which misaligned areas a processor answers with #AC while alignment checking is on; all others
+/// get #GP(0). SDM 2, XSAVE and FXSAVE, "#AC": signalling it is not guaranteed, and the width of the
+/// check may vary. Not part of [`VendorDifferences`], because no processor was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlignmentCheckWidth {
+    /// None: always #GP(0).
+    Never,
+    /// Those at odd addresses.
+    Bytes2,
+    /// Those not at a multiple of 4.
+    Bytes4,
+    /// Those not at a multiple of 8.
+    Bytes8,
+    /// Those not at a multiple of 16; for FXSAVE and FXRSTOR this is every misaligned area.
+    Bytes16,
+    /// Every misaligned area.
+    Operand,
+}
+
+impl AlignmentCheckWidth {
+    /// What an area at `address`, which is misaligned, gets.
+    pub(crate) const fn fault_at(self, address: usize) -> Fault {
+        let within_width = match self {
+            Self::Never => true,
+            Self::Bytes2 => address.is_multiple_of(2),
+            Self::Bytes4 => address.is_multiple_of(4),
+            Self::Bytes8 => address.is_multiple_of(8),
+            Self::Bytes16 => address.is_multiple_of(16),
+            Self::Operand => false,
+        };
+        if within_width {
+            Fault::GeneralProtection
+        } else {
+            Fault::AlignmentCheck
+        }
+    }
 }
 
 /// The differences of one vendor's processors.

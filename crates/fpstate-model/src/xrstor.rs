@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::xsave_header::{COMPACTED_BIT, EXTENDED_REGION_OFFSET};
 use fpstate_arch::{
     Component, ComponentSet, Fault, Instruction, LegacyRegion, Mxcsr, XfdErr, XsaveHeader,
@@ -9,7 +10,8 @@ use fpstate_arch::{
 
 use crate::cpu::ModelCpu;
 use crate::legacy_region::{is_loadable, restored_x87};
-use crate::offsets::{self, Placed, require_aligned_64, require_reach};
+use crate::memory::XSAVE_ALIGNMENT;
+use crate::offsets::{self, Placed, require_reach};
 use crate::tracking::XrstorInfo;
 use crate::xrstor_header::{require_compacted, require_standard};
 
@@ -17,14 +19,14 @@ use crate::xrstor_header::{require_compacted, require_standard};
 const RESTORED_WITH_MXCSR: ComponentSet = ComponentSet::only(Component::Sse).with(Component::Avx);
 
 /// An execution whose header has been accepted.
-struct Restore {
-    rfbm: ComponentSet,
-    to_be_restored: ComponentSet,
+pub(crate) struct Restore {
+    pub(crate) rfbm: ComponentSet,
+    pub(crate) to_be_restored: ComponentSet,
     /// `None` keeps MXCSR.
-    mxcsr: Option<Mxcsr>,
+    pub(crate) mxcsr: Option<Mxcsr>,
     /// The components to be restored, where they lie.
-    placed: Vec<Placed>,
-    xcomp_bv: u64,
+    pub(crate) placed: Vec<Placed>,
+    pub(crate) xcomp_bv: u64,
 }
 
 impl ModelCpu {
@@ -35,10 +37,11 @@ impl ModelCpu {
     ) -> Result<(), Fault> {
         self.require(Instruction::Xsave)?;
         self.require_task_not_switched()?;
-        require_aligned_64(area)?;
+        self.require_aligned(area, XSAVE_ALIGNMENT)?;
         let enabled = self.xcr0.components();
         let rfbm = enabled.intersection(instruction_mask);
         let (region, header) = fixed_parts(area)?;
+        self.require_present(area, LEGACY_REGION_LEN..EXTENDED_REGION_OFFSET)?;
         let restore = if header.xcomp_bv & COMPACTED_BIT == 0 {
             require_standard(&header, enabled)?;
             self.standard_form(rfbm, &region, &header)
@@ -60,10 +63,11 @@ impl ModelCpu {
         self.require(Instruction::Xsaves)?;
         self.require_task_not_switched()?;
         self.require_ring_0()?;
-        require_aligned_64(area)?;
+        self.require_aligned(area, XSAVE_ALIGNMENT)?;
         let enabled = self.enabled_components();
         let rfbm = enabled.intersection(instruction_mask);
         let (region, header) = fixed_parts(area)?;
+        self.require_present(area, LEGACY_REGION_LEN..EXTENDED_REGION_OFFSET)?;
         if header.xcomp_bv & COMPACTED_BIT == 0 {
             return Err(Fault::GeneralProtection);
         }
@@ -123,44 +127,47 @@ impl ModelCpu {
         region: &LegacyRegion,
         restore: &Restore,
     ) -> Result<(), Fault> {
-        let Restore {
-            rfbm,
-            to_be_restored,
-            mxcsr,
-            ref placed,
-            xcomp_bv,
-        } = *restore;
-        let disabled = to_be_restored.intersection(self.xfd.components());
+        let disabled = restore.to_be_restored.intersection(self.xfd.components());
         if !disabled.is_empty() {
             self.xfd_err = XfdErr::from_components(disabled);
             return Err(Fault::DeviceNotAvailable);
         }
-        require_reach(area, offsets::reach(placed))?;
-        if mxcsr.is_some_and(|mxcsr| !is_loadable(mxcsr, self.vendor)) {
+        require_reach(area, offsets::reach(&restore.placed))?;
+        let mxcsr = restore.mxcsr;
+        if mxcsr.is_some_and(|mxcsr| !is_loadable(mxcsr, self.vendor))
+            && self.mxcsr_is_present(area)
+        {
             return Err(Fault::GeneralProtection);
         }
-        self.registers.initialise(rfbm.difference(to_be_restored));
-        self.restore_extended(area, placed)?;
-        if to_be_restored.contains(Component::X87) {
-            self.registers.x87 = restored_x87(region, self.vendor);
+        if let Some(stop) = self.first_stop(area, restore) {
+            return self.restore_until(stop, area, region, restore);
         }
-        if to_be_restored.contains(Component::Sse) {
-            self.registers.sse.xmm = region.xmm;
-        }
-        if let Some(mxcsr) = mxcsr {
-            self.registers.sse.mxcsr = mxcsr;
-        }
+        self.restore_registers(area, region, restore, ComponentSet::from_bits(!0))?;
         let info = XrstorInfo {
             privilege: self.control.privilege,
             linear_address: area.as_ptr().addr(),
-            xcomp_bv,
+            xcomp_bv: restore.xcomp_bv,
         };
-        self.tracking.restored(rfbm, to_be_restored, info);
+        self.tracking
+            .restored(restore.rfbm, restore.to_be_restored, info);
         Ok(())
     }
 
-    fn restore_extended(&mut self, area: &[u8], placed: &[Placed]) -> Result<(), Fault> {
-        for Placed { component, range } in placed {
+    /// What the execution does to the registers of `reached`. MXCSR goes with SSE.
+    pub(crate) fn restore_registers(
+        &mut self,
+        area: &[u8],
+        region: &LegacyRegion,
+        restore: &Restore,
+        reached: ComponentSet,
+    ) -> Result<(), Fault> {
+        let loaded = restore.to_be_restored.intersection(reached);
+        let requested = restore.rfbm.intersection(reached);
+        self.registers.initialise(requested.difference(loaded));
+        for Placed { component, range } in &restore.placed {
+            if !loaded.contains(*component) {
+                continue;
+            }
             let from = area.get(range.clone()).ok_or(Fault::OutsideArea {
                 reach: range.end,
                 len: area.len(),
@@ -169,6 +176,17 @@ impl ModelCpu {
             for (to, from) in to.iter_mut().zip(from) {
                 *to = *from;
             }
+        }
+        if loaded.contains(Component::X87) {
+            self.registers.x87 = restored_x87(region, self.vendor);
+        }
+        if loaded.contains(Component::Sse) {
+            self.registers.sse.xmm = region.xmm;
+        }
+        if let Some(mxcsr) = restore.mxcsr
+            && reached.contains(Component::Sse)
+        {
+            self.registers.sse.mxcsr = mxcsr;
         }
         Ok(())
     }

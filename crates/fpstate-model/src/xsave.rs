@@ -6,7 +6,9 @@ use fpstate_arch::{Component, ComponentSet, Fault, Instruction, LegacyRegion, Xs
 
 use crate::cpu::ModelCpu;
 use crate::legacy_region::{save_mxcsr, save_x87};
-use crate::offsets::{self, Placed, require_aligned_64, require_reach};
+use crate::memory::XSAVE_ALIGNMENT;
+use crate::offsets::{self, Placed};
+use crate::poisoning::Format;
 use crate::register_file::initial_configuration;
 use crate::tracking::{Optimisation, XrstorInfo};
 
@@ -21,7 +23,8 @@ impl ModelCpu {
     ) -> Result<(), Fault> {
         self.require_save(Instruction::Xsave, area)?;
         let rfbm = self.xcr0.components().intersection(instruction_mask);
-        self.save_standard(area, rfbm, rfbm)
+        let in_use = self.in_use_for_save();
+        self.save_standard(area, rfbm, in_use.announced(), rfbm)
     }
 
     pub(crate) fn execute_xsaveopt(
@@ -31,10 +34,12 @@ impl ModelCpu {
     ) -> Result<(), Fault> {
         self.require_save(Instruction::Xsaveopt, area)?;
         let rfbm = self.xcr0.components().intersection(instruction_mask);
+        let in_use = self.in_use_for_save();
+        let modified = self.modified_since_restore_from(area, 0);
         let to_be_saved = rfbm
-            .intersection(self.in_use_for_save())
-            .intersection(self.modified_since_restore_from(area, 0));
-        self.save_standard(area, rfbm, to_be_saved)
+            .intersection(in_use.announced())
+            .intersection(modified.union(in_use.presumed));
+        self.save_standard(area, rfbm, in_use.announced(), to_be_saved)
     }
 
     pub(crate) fn execute_xsavec(
@@ -44,7 +49,8 @@ impl ModelCpu {
     ) -> Result<(), Fault> {
         self.require_save(Instruction::Xsavec, area)?;
         let rfbm = self.xcr0.components().intersection(instruction_mask);
-        let xstate_bv = self.compacted_xstate_bv(rfbm);
+        let in_use = self.in_use_for_save();
+        let xstate_bv = self.compacted_xstate_bv(rfbm, in_use.announced());
         self.save_compacted(area, rfbm, xstate_bv, xstate_bv)
     }
 
@@ -56,13 +62,15 @@ impl ModelCpu {
         self.require(Instruction::Xsaves)?;
         self.require_task_not_switched()?;
         self.require_ring_0()?;
-        require_aligned_64(area)?;
+        self.require_aligned(area, XSAVE_ALIGNMENT)?;
         let rfbm = self.enabled_components().intersection(instruction_mask);
-        let xstate_bv = self.compacted_xstate_bv(rfbm);
+        let in_use = self.in_use_for_save();
+        let xstate_bv = self.compacted_xstate_bv(rfbm, in_use.announced());
         let xcomp_bv = rfbm.bits() | COMPACTED_BIT;
         let modified = self.modified_since_restore_from(area, xcomp_bv);
         // As the pseudo-code has it, SSE is saved with an MXCSR that is not initial even if the
         // modified optimisation applies; it sets XSTATE_BV to what is saved, but 13.11 says XINUSE.
+        let modified = modified.union(in_use.presumed);
         let to_be_saved = xstate_bv.intersection(modified.union(self.mxcsr_as_component()));
         self.save_compacted(area, rfbm, xstate_bv, to_be_saved)
     }
@@ -70,30 +78,25 @@ impl ModelCpu {
     fn require_save(&self, instruction: Instruction, area: &[u8]) -> Result<(), Fault> {
         self.require(instruction)?;
         self.require_task_not_switched()?;
-        require_aligned_64(area)
-    }
-
-    /// XINUSE with a disabled component counted as initial (SDM 1, 13.14).
-    fn in_use_for_save(&self) -> ComponentSet {
-        self.in_use().difference(self.xfd.components())
+        self.require_aligned(area, XSAVE_ALIGNMENT)
     }
 
     /// XSTATE_BV as XSAVEC and XSAVES write it.
-    fn compacted_xstate_bv(&self, rfbm: ComponentSet) -> ComponentSet {
-        self.in_use_for_save()
-            .union(self.mxcsr_as_component())
-            .intersection(rfbm)
+    fn compacted_xstate_bv(&self, rfbm: ComponentSet, in_use: ComponentSet) -> ComponentSet {
+        in_use.union(self.mxcsr_as_component()).intersection(rfbm)
     }
 
     /// XMODIFIED, or everything where the modified optimisation does not apply.
     fn modified_since_restore_from(&self, area: &[u8], xcomp_bv: u64) -> ComponentSet {
         match self.optimisation {
             Optimisation::None | Optimisation::Initial => ComponentSet::from_bits(!0),
-            Optimisation::InitialAndModified => self.tracking.modified_since(XrstorInfo {
-                privilege: self.control.privilege,
-                linear_address: area.as_ptr().addr(),
-                xcomp_bv,
-            }),
+            Optimisation::InitialAndModified | Optimisation::Poisoning => {
+                self.tracking.modified_since(XrstorInfo {
+                    privilege: self.control.privilege,
+                    linear_address: area.as_ptr().addr(),
+                    xcomp_bv,
+                })
+            }
         }
     }
 
@@ -101,10 +104,11 @@ impl ModelCpu {
         &self,
         area: &mut [u8],
         rfbm: ComponentSet,
+        in_use: ComponentSet,
         to_be_saved: ComponentSet,
     ) -> Result<(), Fault> {
         let placed = offsets::standard(&self.table, rfbm);
-        require_reach(area, offsets::reach(&placed))?;
+        self.require_writable(area, &placed)?;
         let (legacy_region, header) = fixed_parts(area)?;
         let mut region = LegacyRegion::from_bytes(legacy_region);
         self.save_legacy(&mut region, to_be_saved);
@@ -117,9 +121,12 @@ impl ModelCpu {
         new_header.xstate_bv = new_header
             .xstate_bv
             .difference(rfbm)
-            .union(self.in_use_for_save().intersection(rfbm));
+            .union(in_use.intersection(rfbm));
         *header = new_header.to_bytes();
-        self.save_extended(area, &placed, to_be_saved)
+        self.save_extended(area, &placed, to_be_saved)?;
+        let unwritten = rfbm.difference(in_use).difference(to_be_saved);
+        self.poison(area, &placed, unwritten, Format::Standard);
+        Ok(())
     }
 
     fn save_compacted(
@@ -130,7 +137,7 @@ impl ModelCpu {
         to_be_saved: ComponentSet,
     ) -> Result<(), Fault> {
         let placed = offsets::compacted(&self.table, rfbm);
-        require_reach(area, offsets::reach(&placed))?;
+        self.require_writable(area, &placed)?;
         let (legacy_region, header) = fixed_parts(area)?;
         let mut region = LegacyRegion::from_bytes(legacy_region);
         self.save_legacy(&mut region, to_be_saved);
@@ -144,7 +151,10 @@ impl ModelCpu {
             reserved: XsaveHeader::from_bytes(header).reserved,
         };
         *header = new_header.to_bytes();
-        self.save_extended(area, &placed, to_be_saved)
+        self.save_extended(area, &placed, to_be_saved)?;
+        let unwritten = rfbm.difference(xstate_bv);
+        self.poison(area, &placed, unwritten, Format::Compacted);
+        Ok(())
     }
 
     /// x87 and the XMM registers.
