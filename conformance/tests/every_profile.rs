@@ -31,13 +31,14 @@ impl Configuration {
             Optimisation::None,
             Optimisation::Initial,
             Optimisation::InitialAndModified,
+            Optimisation::Poisoning,
         ];
         Self {
             xcr0: xcr0s[turn],
             xss: random
                 .choice(cpus::legal_xsss(&enumeration))
                 .expect("at least 0"),
-            optimisation: random.choice(optimisations).expect("three"),
+            optimisation: random.choice(optimisations).expect("four"),
         }
     }
 

@@ -13,11 +13,13 @@ const STEPS: usize = 250;
 /// Three that run threads and one that reads areas.
 const PROCESSORS: usize = 4;
 
-/// CPUs that save as little as the architecture lets them, or everything, or in between.
+/// CPUs that save as little as the architecture lets them, or everything, or in between, or that
+/// poison what they do not save.
 fn processors(cpu: &RecordedCpu, seed: u64) -> Vec<ModelCpu> {
     let optimisation = match seed % 4 {
         0 => Optimisation::None,
         1 => Optimisation::Initial,
+        2 => Optimisation::Poisoning,
         _ => Optimisation::InitialAndModified,
     };
     let mut processor = cpu.model();
