@@ -33,6 +33,15 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What a campaign without a failure came to.
+#[derive(Debug, Default)]
+pub struct Campaign {
+    /// What the cases reached.
+    pub tally: Tally,
+    /// Differences that the manual does not explain and that did not show again.
+    pub unrepeated: u64,
+}
+
 /// Compares every batch of `seeds`, some threads at a time.
 ///
 /// # Errors
@@ -40,7 +49,7 @@ impl std::error::Error for Failure {}
 ///
 /// # Panics
 /// If this CPU has no XSAVE.
-pub fn compare_all(this: &ThisCpu, seeds: &[u64]) -> Result<Tally, Failure> {
+pub fn compare_all(this: &ThisCpu, seeds: &[u64]) -> Result<Campaign, Failure> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let per_worker = seeds.len().div_ceil(workers).max(1);
     let results: Vec<_> = thread::scope(|scope| {
@@ -53,20 +62,25 @@ pub fn compare_all(this: &ThisCpu, seeds: &[u64]) -> Result<Tally, Failure> {
             .map(|worker| worker.join().expect("a worker"))
             .collect()
     });
-    let mut all = Tally::default();
+    let mut all = Campaign::default();
     for result in results {
-        all.add(&result?);
+        let Campaign { tally, unrepeated } = result?;
+        all.tally.add(&tally);
+        all.unrepeated += unrepeated;
     }
     Ok(all)
 }
 
-fn compare_batches(this: &ThisCpu, seeds: &[u64]) -> Result<Tally, Failure> {
+fn compare_batches(this: &ThisCpu, seeds: &[u64]) -> Result<Campaign, Failure> {
     let mut comparison = comparison(this);
     let mut tally = Tally::default();
     for &seed in seeds {
         compare_batch(&mut comparison, seed, &mut tally)?;
     }
-    Ok(tally)
+    Ok(Campaign {
+        tally,
+        unrepeated: comparison.unrepeated(),
+    })
 }
 
 fn compare_batch(comparison: &mut Comparison, seed: u64, tally: &mut Tally) -> Result<(), Failure> {
