@@ -63,13 +63,13 @@ fn engine_for(arguments: &RunArguments) -> Result<Chosen, CommandError> {
         (Some(Engine::Native), Some(_)) => Err(CommandError::CpuOfNative),
         (Some(Engine::Native), None) => Ok(Chosen::Native),
         (None, None) if native::IS_HERE => Ok(Chosen::Native),
-        (Some(Engine::Model), cpu) => modelled(cpu.as_deref()),
-        (None, cpu) => {
-            if !native::IS_HERE && !arguments.json {
+        (None, None) => {
+            if !arguments.json {
                 print_line(&RunError::NoNativeEngine.to_string())?;
             }
-            modelled(cpu.as_deref())
+            modelled(None)
         }
+        (Some(Engine::Model) | None, cpu) => modelled(cpu.as_deref()),
     }
 }
 
