@@ -148,7 +148,7 @@ impl ThisCpu {
         }
         list.push("XSAVES and XRSTORS beyond their fault, supervisor components: CPL 3".into());
         list.push("IA32_XFD, CR0.TS, CR4.OSXSAVE, other values of XCR0: CPL 3".into());
-        list.push("page faults, alignment checks, 32-bit forms: not in the model".into());
+        list.push("page faults, alignment checks, 32-bit forms: no case has them".into());
         list
     }
 }
