@@ -29,7 +29,6 @@ pub(crate) struct Native<'w> {
     moves: RegisterMoves,
     steps: Vec<Step>,
     image: PreemptedImage,
-    _processor: std::marker::PhantomData<UserProcessor<'w>>,
 }
 
 impl<'w> Native<'w> {
@@ -44,7 +43,6 @@ impl<'w> Native<'w> {
             moves,
             steps: Vec::new(),
             image: PreemptedImage::with_capacity(frame_len),
-            _processor: std::marker::PhantomData,
         }
     }
 
