@@ -1,7 +1,7 @@
 //! What all wrappers around a processor share: everything passes, except where one steps in.
 
 use fpstate::{RestoreInstruction, SaveInstruction};
-use fpstate_arch::{ComponentSet, Fault, Mxcsr, Processor, Xcr0, Xfd, Xss};
+use fpstate_arch::{ComponentSet, Fault, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss};
 
 /// An instruction that changes memory or registers, or reads a control register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,13 @@ pub enum Executed {
     Ldmxcsr(Mxcsr),
     /// FNINIT.
     Fninit,
-    /// CPUID, XGETBV, RDMSR, STMXCSR, and IA32_XFD_ERR, of which nothing here depends.
+    /// WRMSR of IA32_XFD_ERR.
+    WriteXfdErr(XfdErr),
+    /// WRPKRU.
+    Wrpkru(Pkru),
+    /// TILERELEASE.
+    Tilerelease,
+    /// CPUID, XGETBV, RDMSR, STMXCSR, RDPKRU.
     Other,
 }
 
@@ -84,10 +90,13 @@ macro_rules! processor_by_intercept {
                 write_xss(xss: fpstate_arch::Xss) -> Result<(), Fault>: WriteXss(xss);
                 read_xfd() -> Result<ComponentSet, Fault>: Other;
                 read_xfd_err() -> Result<fpstate_arch::XfdErr, Fault>: Other;
-                write_xfd_err(xfd_err: fpstate_arch::XfdErr) -> Result<(), Fault>: Other;
+                write_xfd_err(xfd_err: fpstate_arch::XfdErr) -> Result<(), Fault>: WriteXfdErr(xfd_err);
                 stmxcsr() -> Result<fpstate_arch::Mxcsr, Fault>: Other;
                 ldmxcsr(mxcsr: fpstate_arch::Mxcsr) -> Result<(), Fault>: Ldmxcsr(mxcsr);
                 fninit() -> Result<(), Fault>: Fninit;
+                rdpkru() -> Result<fpstate_arch::Pkru, Fault>: Other;
+                wrpkru(pkru: fpstate_arch::Pkru) -> Result<(), Fault>: Wrpkru(pkru);
+                tilerelease() -> Result<(), Fault>: Tilerelease;
             }
             $crate::intercept::saves_and_restores! {
                 Save: xsave Xsave, xsaveopt Xsaveopt, xsavec Xsavec, xsaves Xsaves;

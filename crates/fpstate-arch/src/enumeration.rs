@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::component::{Component, ComponentSet};
 use crate::cpuid::{CpuidRegisters, CpuidSource};
+use crate::tile_config::TileEnumeration;
 
 const FEATURES: u32 = 0x1;
 const EXTENDED_STATE: u32 = 0xd;
@@ -147,6 +148,7 @@ pub struct Enumeration {
     standard_len: u32,
     standard_len_for_xcr0: u32,
     compacted_len_for_xcr0_and_xss: u32,
+    tiles: TileEnumeration,
 }
 
 impl Enumeration {
@@ -161,6 +163,7 @@ impl Enumeration {
             standard_len: 0,
             standard_len_for_xcr0: 0,
             compacted_len_for_xcr0_and_xss: 0,
+            tiles: TileEnumeration::default(),
         };
         if !enumeration.has(Instruction::Xsave) {
             return enumeration;
@@ -184,6 +187,7 @@ impl Enumeration {
                 *slot = entry_of(leaf);
             }
         }
+        enumeration.tiles = TileEnumeration::read(&mut source);
         enumeration
     }
 
@@ -252,6 +256,12 @@ impl Enumeration {
     #[must_use]
     pub const fn compacted_len_for_xcr0_and_xss(&self) -> u32 {
         self.compacted_len_for_xcr0_and_xss
+    }
+
+    /// CPUID leaves 1DH and 1EH.
+    #[must_use]
+    pub const fn tiles(&self) -> &TileEnumeration {
+        &self.tiles
     }
 }
 

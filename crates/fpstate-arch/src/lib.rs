@@ -9,8 +9,10 @@
 //!
 //! * [`component`] - the state components and their bitmaps
 //! * [`xcr0`], [`xss`], [`xfd`] - the registers that enable and disable components
+//! * [`pkru`] - the rights of protection keys
 //! * [`cpuid`] - one CPUID leaf, from any source
-//! * [`enumeration`] - CPUID leaf 0DH as data
+//! * [`tile_config`] - AMX tiles: CPUID leaves 1DH and 1EH, what LDTILECFG reads
+//! * [`enumeration`] - CPUID leaf 0DH as data, with what belongs to it elsewhere
 //! * [`legacy_region`] - bytes 0 to 511 of an XSAVE area
 //! * [`xsave_header`] - bytes 512 to 575
 //! * [`fault`] - how an instruction refuses
@@ -33,7 +35,9 @@ pub mod component;
 pub mod xcr0;
 pub mod xss;
 pub mod xfd;
+pub mod pkru;
 pub mod cpuid;
+pub mod tile_config;
 pub mod enumeration;
 pub mod legacy_region;
 pub mod xsave_header;
@@ -45,7 +49,9 @@ pub use cpuid::{CpuidRegisters, CpuidSource};
 pub use enumeration::{Enumeration, Instruction, InstructionSet};
 pub use fault::Fault;
 pub use legacy_region::{AbridgedTagWord, LegacyRegion, Mxcsr};
+pub use pkru::Pkru;
 pub use processor::Processor;
+pub use tile_config::{TileConfig, TileEnumeration, TilePalette};
 pub use xcr0::{Xcr0, Xcr0Error};
 pub use xfd::{Xfd, XfdErr};
 pub use xsave_header::{Format, XsaveHeader};

@@ -4,6 +4,7 @@ use crate::component::ComponentSet;
 use crate::cpuid::CpuidRegisters;
 use crate::fault::Fault;
 use crate::legacy_region::Mxcsr;
+use crate::pkru::Pkru;
 use crate::xcr0::Xcr0;
 use crate::xfd::{Xfd, XfdErr};
 use crate::xss::Xss;
@@ -150,4 +151,23 @@ pub trait Processor {
     /// # Errors
     /// #NM with CR0.TS or CR0.EM.
     fn fninit(&mut self) -> Result<(), Fault>;
+
+    /// RDPKRU.
+    ///
+    /// # Errors
+    /// #UD with CR4.PKE = 0.
+    fn rdpkru(&mut self) -> Result<Pkru, Fault>;
+
+    /// WRPKRU.
+    ///
+    /// # Errors
+    /// #UD with CR4.PKE = 0.
+    fn wrpkru(&mut self, pkru: Pkru) -> Result<(), Fault>;
+
+    /// TILERELEASE: tile configuration and tile data to their initial configuration. IA32_XFD does
+    /// not matter to it.
+    ///
+    /// # Errors
+    /// #UD without AMX or while XCR0 does not have both.
+    fn tilerelease(&mut self) -> Result<(), Fault>;
 }

@@ -20,6 +20,8 @@
 //! | `control_writes` | SDM 1, 13.3 and 13.14; SDM 2, XGETBV, XSETBV, CPUID leaf 0DH |
 //! | `legacy_region` | SDM 1, 13.5.1 and 13.5.2: bytes 0 to 511 |
 //! | `fxsave` | SDM 1, 10.5; SDM 2, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, FNINIT |
+//! | `pkru` | SDM 2, RDPKRU, WRPKRU |
+//! | `tiles` | SDM 1, chapter 18; SDM 2, the AMX instructions |
 //! | `xsave` | SDM 1, 13.7 and 13.9 to 13.11: XSAVE, XSAVEOPT, XSAVEC, XSAVES |
 //! | `xrstor_header`, `xrstor` | SDM 1, 13.8 and 13.12: XRSTOR, XRSTORS |
 //! | [`memory`] | #PF and #AC: memory that is not present, alignment checking |
@@ -71,7 +73,9 @@ mod dump_line;
 mod fxsave;
 mod legacy_region;
 mod offsets;
+mod pkru;
 mod processor;
+mod tiles;
 mod xrstor;
 mod xrstor_header;
 mod xsave;

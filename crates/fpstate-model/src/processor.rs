@@ -1,6 +1,8 @@
 //! The instructions under the names of `Processor`.
 
-use fpstate_arch::{ComponentSet, CpuidRegisters, Fault, Mxcsr, Processor, Xcr0, Xfd, XfdErr, Xss};
+use fpstate_arch::{
+    ComponentSet, CpuidRegisters, Fault, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
+};
 
 use crate::cpu::ModelCpu;
 
@@ -87,5 +89,17 @@ impl Processor for ModelCpu {
 
     fn fninit(&mut self) -> Result<(), Fault> {
         self.execute_fninit()
+    }
+
+    fn rdpkru(&mut self) -> Result<Pkru, Fault> {
+        self.execute_rdpkru()
+    }
+
+    fn wrpkru(&mut self, pkru: Pkru) -> Result<(), Fault> {
+        self.execute_wrpkru(pkru)
+    }
+
+    fn tilerelease(&mut self) -> Result<(), Fault> {
+        self.execute_tilerelease()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Most of them cannot be executed in a test: they belong to ring 0.
 
-use crate::{cpuid::cpuid, extended_control, fxsave, msr, xsave_family};
+use crate::{cpuid::cpuid, extended_control, fxsave, msr, pkru, tile, xsave_family};
 
 /// How an instruction is encoded (SDM 2).
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ enum Encoding {
     Memory(&'static [u8], u8),
 }
 
-const ENCODINGS: [(&str, Encoding); 16] = [
+const ENCODINGS: [(&str, Encoding); 19] = [
     ("fxsave64", Encoding::Rex(&[0x0f, 0xae], 0)),
     ("fxrstor64", Encoding::Rex(&[0x0f, 0xae], 1)),
     ("xsave64", Encoding::Rex(&[0x0f, 0xae], 4)),
@@ -29,6 +29,9 @@ const ENCODINGS: [(&str, Encoding); 16] = [
     ("fninit", Encoding::Plain(&[0xdb, 0xe3])),
     ("xgetbv", Encoding::Plain(&[0x0f, 0x01, 0xd0])),
     ("xsetbv", Encoding::Plain(&[0x0f, 0x01, 0xd1])),
+    ("rdpkru", Encoding::Plain(&[0x0f, 0x01, 0xee])),
+    ("wrpkru", Encoding::Plain(&[0x0f, 0x01, 0xef])),
+    ("tilerelease", Encoding::Plain(&[0xc4, 0xe2, 0x78, 0x49])),
     ("rdmsr", Encoding::Plain(&[0x0f, 0x32])),
     ("wrmsr", Encoding::Plain(&[0x0f, 0x30])),
     ("cpuid", Encoding::Plain(&[0x0f, 0xa2])),
@@ -83,6 +86,9 @@ fn each_wrapper_is_the_instruction_of_its_name() {
         fxsave::fninit => "fninit",
         fxsave::ldmxcsr => "ldmxcsr",
         fxsave::stmxcsr => "stmxcsr",
+        pkru::rdpkru => "rdpkru",
+        pkru::wrpkru => "wrpkru",
+        tile::tilerelease => "tilerelease",
         extended_control::xgetbv => "xgetbv",
         extended_control::xsetbv => "xsetbv",
         msr::rdmsr => "rdmsr",

@@ -32,6 +32,8 @@
 //! * [`cpuid`](mod@cpuid) - CPUID
 //! * [`extended_control`] - XGETBV, XSETBV
 //! * [`msr`] - RDMSR and WRMSR of the three registers that concern extended state
+//! * [`pkru`] - RDPKRU, WRPKRU
+//! * [`tile`] - TILERELEASE
 //! * [`fxsave`] - FXSAVE64, FXRSTOR64, FNINIT, LDMXCSR, STMXCSR
 //! * [`xsave_family`] - XSAVE64, XSAVEOPT64, XSAVEC64, XSAVES64, XRSTOR64, XRSTORS64
 //! * `reach` - how many bytes of an area an instruction can touch
@@ -76,9 +78,13 @@ pub mod msr;
 #[cfg(target_arch = "x86_64")]
 mod random_image;
 #[cfg(target_arch = "x86_64")]
+pub mod pkru;
+#[cfg(target_arch = "x86_64")]
 mod reach;
 #[cfg(target_arch = "x86_64")]
 pub mod ring0;
+#[cfg(target_arch = "x86_64")]
+pub mod tile;
 #[cfg(target_arch = "x86_64")]
 pub mod user;
 #[cfg(target_arch = "x86_64")]

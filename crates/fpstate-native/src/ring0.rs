@@ -3,15 +3,17 @@
 use core::marker::PhantomData;
 
 use fpstate_arch::{
-    ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, Mxcsr, Processor, Xcr0, Xfd,
-    XfdErr, Xss,
+    Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, Mxcsr, Pkru,
+    Processor, Xcr0, Xfd, XfdErr, Xss,
 };
 
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv, xsetbv};
 use crate::fxsave::{FXSAVE_ALIGNMENT, fninit, fxrstor64, fxsave64, ldmxcsr, mxcsr_mask, stmxcsr};
 use crate::msr::{Msr, rdmsr, wrmsr};
+use crate::pkru::{rdpkru, wrpkru};
 use crate::reach::{Reach, require_alignment, require_legacy_region};
+use crate::tile::tilerelease;
 use crate::xsave_family::{
     XSAVE_ALIGNMENT, xrstor64, xrstors64, xsave64, xsavec64, xsaveopt64, xsaves64,
 };
@@ -49,7 +51,8 @@ impl Ring0Processor {
     /// 1. CPL is 0.
     /// 2. The value stays on this CPU, and what CPUID says here of leaves 1 and 0DH stays true.
     /// 3. CR4.OSFXSR is 1; CR4.OSXSAVE is 1 if the CPU has XSAVE; CR0.TS and CR0.EM are 0;
-    ///    EFER.FFXSR is 0 (with it FXSAVE leaves XMM out at CPL 0).
+    ///    EFER.FFXSR is 0 (with it FXSAVE leaves XMM out at CPL 0). CR4.PKE is 1 if the CPU has
+    ///    PKRU as a state component.
     /// 4. The program is soft-float: no compiled code has a live value in an extended register, or
     ///    expects anything of MXCSR and the x87 control word, across a call of a method. That
     ///    includes interrupt handlers and the memory functions of the language's runtime.
@@ -58,6 +61,8 @@ impl Ring0Processor {
     ///    disables. They are not turned into a [`Fault`].
     /// 6. Supervisor components that the kernel itself runs on (a shadow stack, CET_S) are in an
     ///    `rfbm` given to [`xrstors`](Processor::xrstors) only where the kernel can lose them.
+    /// 7. A value given to [`wrpkru`](Processor::wrpkru) allows what the kernel does with user pages
+    ///    until the next one.
     #[must_use]
     pub unsafe fn assume_ring0() -> Self {
         Self {
@@ -79,6 +84,18 @@ impl Ring0Processor {
             Ok(())
         } else {
             Err(otherwise)
+        }
+    }
+
+    const fn require_pkru(&self) -> Result<(), Fault> {
+        if self
+            .enumeration()
+            .user_components()
+            .contains(Component::Pkru)
+        {
+            Ok(())
+        } else {
+            Err(Fault::InvalidOpcode)
         }
     }
 
@@ -262,6 +279,28 @@ impl Processor for Ring0Processor {
     fn fninit(&mut self) -> Result<(), Fault> {
         // SAFETY: 1, 2: promised as 3 and 4 to `assume_ring0`.
         unsafe { fninit() };
+        Ok(())
+    }
+
+    fn rdpkru(&mut self) -> Result<Pkru, Fault> {
+        self.require_pkru()?;
+        // SAFETY: 1: the line above, and 3 of `assume_ring0`.
+        Ok(unsafe { rdpkru() })
+    }
+
+    fn wrpkru(&mut self, pkru: Pkru) -> Result<(), Fault> {
+        self.require_pkru()?;
+        // SAFETY: 1: the line above, and 3 of `assume_ring0`. 2: promised there as 7.
+        unsafe { wrpkru(pkru) };
+        Ok(())
+    }
+
+    fn tilerelease(&mut self) -> Result<(), Fault> {
+        if !self.xgetbv()?.contains_all(ComponentSet::TILES) {
+            return Err(Fault::InvalidOpcode);
+        }
+        // SAFETY: 1: the line above. 2: promised as 4 to `assume_ring0`.
+        unsafe { tilerelease() };
         Ok(())
     }
 }

@@ -3,13 +3,14 @@
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::{
     Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, LegacyRegion, Mxcsr,
-    Processor, Xcr0, Xfd, XfdErr, Xss,
+    Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
 };
 
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv};
 use crate::fxsave::{FXSAVE_ALIGNMENT, mxcsr_mask};
 use crate::hand_over::{self, Block, Form, HandOver};
+use crate::pkru::rdpkru;
 use crate::reach::{Reach, require_alignment, require_legacy_region};
 use crate::xrstor_conditions::{BOTH_FORMATS, STANDARD_ONLY, XrstorConditions};
 use crate::xsave_family::XSAVE_ALIGNMENT;
@@ -201,6 +202,14 @@ fn operating_system_uses_xsave() -> bool {
     cpuid(1, 0).ecx & 1 << 27 != 0
 }
 
+/// CPUID.(7,0):ECX\[4\]: CR4.PKE.
+fn require_ospke() -> Result<(), Fault> {
+    match cpuid(7, 0).ecx & 1 << 4 {
+        0 => Err(Fault::InvalidOpcode),
+        _ => Ok(()),
+    }
+}
+
 fn hand_over_len(enumeration: &Enumeration) -> usize {
     usize::try_from(enumeration.standard_len_for_xcr0())
         .unwrap_or(usize::MAX)
@@ -348,6 +357,27 @@ impl Processor for UserProcessor<'_> {
     fn fninit(&mut self) -> Result<(), Fault> {
         // SAFETY: `fninit`, 1: promised as 1. 2: the block puts back what compiled code needs.
         unsafe { self.execute_on_registers(hand_over::FNINIT) }.map(drop)
+    }
+
+    /// The thread's own PKRU, which is not handed over.
+    fn rdpkru(&mut self) -> Result<Pkru, Fault> {
+        require_ospke()?;
+        // SAFETY: 1: the line above.
+        Ok(unsafe { rdpkru() })
+    }
+
+    /// Not executed: PKRU stays the thread's.
+    fn wrpkru(&mut self, _: Pkru) -> Result<(), Fault> {
+        require_ospke()?;
+        Err(Fault::GeneralProtection)
+    }
+
+    fn tilerelease(&mut self) -> Result<(), Fault> {
+        if !self.handed_over().contains_all(ComponentSet::TILES) {
+            return Err(Fault::InvalidOpcode);
+        }
+        // SAFETY: `tilerelease`, 1: the line above. 2: the block puts back what compiled code needs.
+        unsafe { self.execute_on_registers(hand_over::TILERELEASE) }.map(drop)
     }
 }
 
