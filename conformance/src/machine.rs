@@ -1,8 +1,8 @@
 //! What all CPUs of one machine have in common.
 
 use fpstate::{
-    BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout,
-    SwitchInstructions,
+    BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout, LifeError,
+    SwitchInstructions, ThreadFpu,
 };
 use fpstate_arch::{
     Component, ComponentSet, Enumeration, Format, Instruction, Processor, Xcr0, Xfd, Xss,
@@ -121,6 +121,12 @@ impl Machine {
         }
     }
 
+    /// Those of them that IA32_XFD can disable.
+    #[must_use]
+    pub fn on_demand_components(&self) -> ComponentSet {
+        self.components.difference(self.least_components())
+    }
+
     /// Those of them that a standard-format image can hold.
     #[must_use]
     pub fn user_components(&self) -> ComponentSet {
@@ -194,6 +200,24 @@ impl Machine {
     pub fn state(&self, components: ComponentSet, memory: BoxedArea) -> Fpstate<'_, BoxedArea> {
         Fpstate::new(self.layout(components), memory, &self.identities)
             .expect("memory of this machine")
+    }
+
+    /// `thread` starts a new program; gives the memory back that it had grown into.
+    ///
+    /// # Errors
+    /// The library's refusal.
+    pub fn exec<'e>(
+        &'e self,
+        thread: &mut ThreadFpu<'e, BoxedArea>,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Option<BoxedArea>, LifeError> {
+        match thread.exec(cpu) {
+            Err(LifeError::Grown { .. }) => thread
+                .exec_and_release(cpu, self.memory())
+                .map(Some)
+                .map_err(|(error, _)| error),
+            executed => executed.map(|()| None),
+        }
     }
 
     /// The initial configuration of what threads and guests use.

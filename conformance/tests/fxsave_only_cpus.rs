@@ -24,7 +24,7 @@ fn no_instruction_of_the_xsave_family_is_executed_and_no_control_register_is_tou
     assert_eq!(cpu.switched_components(), ComponentSet::LEGACY);
     pair.thread.restore_before_use(&mut cpu).unwrap();
     pair.run_guest(&mut cpu);
-    pair.thread.exec(&mut cpu).unwrap();
+    pair.machine.exec(&mut pair.thread, &mut cpu).unwrap();
     for executed in cpu.processor().take_trace() {
         assert!(
             matches!(

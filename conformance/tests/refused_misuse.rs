@@ -103,7 +103,7 @@ fn a_thread_that_ends_or_starts_a_program_inside_a_section_does_not_end_the_sect
         let (section, _) = cpu
             .begin_kernel_section(&mut pair.thread, KernelUse::X87)
             .unwrap();
-        pair.thread.exec(&mut cpu).unwrap();
+        pair.machine.exec(&mut pair.thread, &mut cpu).unwrap();
         assert_eq!(cpu.registers(), RegisterContent::Kernel);
         pair.thread.exit(&mut cpu).unwrap();
         assert_eq!(cpu.registers(), RegisterContent::Kernel);

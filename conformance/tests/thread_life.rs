@@ -24,7 +24,7 @@ fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, &Machine, CpuFpu<Observed>, Pa
 fn after_exec_the_old_registers_do_not_look_valid() {
     on_every_cpu(|kind, machine, mut cpu, mut pair| {
         pair.use_registers(&mut cpu).unwrap();
-        pair.thread.exec(&mut cpu).unwrap();
+        pair.machine.exec(&mut pair.thread, &mut cpu).unwrap();
         assert_eq!(cpu.registers(), RegisterContent::Nobody);
         // The kernel may save at once: preemption right after the reset.
         pair.thread.save_before_switch(&mut cpu).unwrap();
@@ -45,7 +45,7 @@ fn after_exec_a_copy_on_another_cpu_does_not_look_valid_either() {
         pair.use_registers(&mut first).unwrap();
         pair.thread.save_before_switch(&mut first).unwrap();
         let mut second = observed(kind, machine, 1);
-        pair.thread.exec(&mut second).unwrap();
+        pair.machine.exec(&mut pair.thread, &mut second).unwrap();
         for cpu in [&mut first, &mut second] {
             pair.thread.restore_before_use(cpu).unwrap();
             let initial = machine.initial_contents();

@@ -88,8 +88,9 @@ impl<'e, P: UserCode> World<'e, P> {
             None => Event::Forked,
         };
         self.count(event);
-        // A PASID is not inherited (Linux `fpu_clone()`).
+        // Nor are a PASID and on-demand components (Linux `fpu_clone()`).
         let lost = self.machine.components().difference(components);
+        let lost = lost.union(self.machine.on_demand_components());
         values.initialise(lost.with(Component::Pasid));
         self.reference.insert(id, values);
         self.threads[slot] = Some(Thread {
@@ -107,10 +108,11 @@ impl<'e, P: UserCode> World<'e, P> {
         if current.guest.is_some() {
             return Ok(());
         }
-        current
-            .fpu
-            .exec(&mut on.fpu)
+        let former = self
+            .machine
+            .exec(&mut current.fpu, &mut on.fpu)
             .map_err(|error| error.to_string())?;
+        self.freed.extend(former);
         on.mode = Mode::Kernel;
         let id = current.fpu.own().id();
         self.reference.insert(id, self.machine.initial_contents());

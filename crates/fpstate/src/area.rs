@@ -10,9 +10,18 @@ use crate::layout::Layout;
 use crate::storage::AreaStorage;
 
 /// Bytes at a multiple of 64, long enough for their layout, and a header that fits it.
+///
+/// XSTATE_BV never has a component that the owner's IA32_XFD disables (invariant I12): XRSTOR would
+/// raise #NM for it, in the kernel (CVE-2026-23005). Whoever writes either, what they would both have
+/// is *set aside*: its bytes stay, its bit does not, and it comes back if XFD releases it before
+/// the state is loaded. So the order in which a VMM writes XSAVE image and XFD does not matter.
 pub struct XsaveArea<'e, S> {
     storage: S,
     layout: Layout<'e>,
+    /// What the owner's IA32_XFD disables.
+    disabled: ComponentSet,
+    /// Live, were it not disabled.
+    set_aside: ComponentSet,
 }
 
 impl<'e, S: AreaStorage> XsaveArea<'e, S> {
@@ -25,7 +34,12 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         if let Err(error) = check(&layout, storage.bytes()) {
             return Err((error, storage));
         }
-        let mut area = Self { storage, layout };
+        let mut area = Self {
+            storage,
+            layout,
+            disabled: ComponentSet::EMPTY,
+            set_aside: ComponentSet::EMPTY,
+        };
         area.bytes_mut().fill(0);
         area.initialise();
         Ok(area)
@@ -35,7 +49,16 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     /// layout says, always (invariant I17).
     pub fn initialise(&mut self) {
         self.write_legacy(&LegacyRegion::INITIAL);
-        self.set_xstate_bv(ComponentSet::EMPTY);
+        self.set_live(ComponentSet::EMPTY);
+    }
+
+    /// `components` to their initial configuration, the others as they are; MXCSR goes with SSE.
+    pub fn initialise_components(&mut self, components: ComponentSet) {
+        let kept = ComponentSet::LEGACY.difference(components);
+        let region = as_restored(self.legacy(), kept, Format::Compacted);
+        let live = self.live().difference(components);
+        self.write_legacy(&region);
+        self.set_live(live);
     }
 
     /// The layout.
@@ -79,7 +102,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         MxcsrError::check(region.mxcsr, mxcsr_mask)?;
         self.write_legacy(region);
         let live = ComponentSet::LEGACY.intersection(self.layout.components());
-        self.set_xstate_bv(self.xstate_bv().union(live));
+        self.set_live(self.live().union(live));
         Ok(())
     }
 
@@ -103,6 +126,43 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
                     XsaveHeader::from_bytes(header).xstate_bv
                 }),
         }
+    }
+
+    /// XSTATE_BV and what is set aside.
+    pub(crate) fn live(&self) -> ComponentSet {
+        self.xstate_bv().union(self.set_aside)
+    }
+
+    /// These components are live, as far as they are not disabled.
+    fn set_live(&mut self, live: ComponentSet) {
+        self.set_aside = live.intersection(self.disabled);
+        self.set_xstate_bv(live.difference(self.disabled));
+    }
+
+    /// What the owner's IA32_XFD disables.
+    pub(crate) const fn disabled(&self) -> ComponentSet {
+        self.disabled
+    }
+
+    /// The owner's IA32_XFD disables `components` from here on, and what it disabled before is as it
+    /// was.
+    pub(crate) fn disable(&mut self, components: ComponentSet) {
+        let live = self.live();
+        self.disabled = components;
+        self.set_live(live);
+    }
+
+    /// The same for an area that does not hold the state now.
+    pub(crate) const fn disable_while_loaded(&mut self, components: ComponentSet) {
+        self.disabled = components;
+        self.set_aside = ComponentSet::EMPTY;
+    }
+
+    /// The registers were loaded from here: what was set aside is lost, as it is to every XSAVE
+    /// while it is disabled (SDM 1, 13.14).
+    #[inline]
+    pub(crate) const fn loaded(&mut self) {
+        self.set_aside = ComponentSet::EMPTY;
     }
 
     /// Writes the header: `xstate_bv` as given, XCOMP_BV as the layout has it, zeroes.
@@ -145,7 +205,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         preserved: ComponentSet,
         bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
     ) {
-        let preserved = self.xstate_bv().intersection(preserved);
+        let preserved = self.live().intersection(preserved);
         self.write_legacy(legacy);
         let layout = self.layout;
         for placed in layout.extended_components() {
@@ -164,7 +224,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
             Format::Compacted if legacy.mxcsr != Mxcsr::INITIAL => live.with(Component::Sse),
             Format::Compacted | Format::Standard | Format::Fxsave => live,
         };
-        self.set_xstate_bv(live.union(preserved));
+        self.set_live(live.union(preserved));
     }
 
     /// The storage.

@@ -1,20 +1,18 @@
 //! `CpuFpu`: whose state the registers of one CPU hold.
 
-use core::fmt;
 
-use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::component::ComponentSet;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
-use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
 use crate::instructions::SwitchInstructions;
-use crate::ownership::{CpuId, Identities, StateId};
+use crate::ownership::{CpuId, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{CpuFacts, RegisterContent, Restore, Save, Switch};
+use crate::switch::{ControlOwner, CpuFacts, RegisterContent, Restore, Save, Switch};
 use crate::switch_error::SwitchError;
 
 /// One CPU's extended state as a resource: its processor, what its registers hold, what is in its
@@ -26,103 +24,23 @@ use crate::switch_error::SwitchError;
 /// nothing from before it went offline can look loaded.
 #[derive(Debug)]
 pub struct CpuFpu<P> {
-    processor: P,
-    id: CpuId,
-    registers: RegisterContent,
+    pub(crate) processor: P,
+    pub(crate) id: CpuId,
+    pub(crate) registers: RegisterContent,
     /// How often the registers changed hands; wraps.
-    uses: u32,
-    switched: ComponentSet,
-    xfd: Xfd,
-    instructions: SwitchInstructions,
+    pub(crate) uses: u32,
+    pub(crate) switched: ComponentSet,
+    /// The host's XCR0.
+    pub(crate) xcr0: Xcr0,
+    /// The host's IA32_XSS.
+    pub(crate) xss: Xss,
+    /// IA32_XFD: register and shadow are equal (invariant I10).
+    pub(crate) xfd: Xfd,
+    pub(crate) instructions: SwitchInstructions,
+    pub(crate) control: ControlOwner,
 }
 
 impl<P: Processor> CpuFpu<P> {
-    /// Takes over a CPU as it is: reads XCR0, and IA32_XSS and IA32_XFD where `instructions` reach
-    /// them. CR4.OSXSAVE (or CR4.OSFXSR) is 1 and CR0.TS is 0, now and later.
-    ///
-    /// # Errors
-    /// The processor's fault.
-    pub fn adopt(
-        mut processor: P,
-        number: u32,
-        identities: &Identities,
-        instructions: SwitchInstructions,
-    ) -> Result<Self, Fault> {
-        let xcr0 = match instructions.save().format() {
-            Format::Fxsave => ComponentSet::LEGACY,
-            Format::Standard | Format::Compacted => processor.xgetbv()?,
-        };
-        let xss = if instructions.reaches_xss() {
-            processor.read_xss()?
-        } else {
-            ComponentSet::EMPTY
-        };
-        let xfd = if instructions.has_xfd() {
-            let disabled = processor.read_xfd()?;
-            // What the register holds is by definition supported.
-            Xfd::new(disabled, disabled).unwrap_or_default()
-        } else {
-            Xfd::NOTHING
-        };
-        let id = identities.cpu(number);
-        let switched = xcr0
-            .union(xss)
-            .without(Component::Pkru)
-            .difference(instructions.withheld());
-        let registers = RegisterContent::Nobody;
-        Ok(Self {
-            processor,
-            id,
-            registers,
-            uses: 0,
-            switched,
-            xfd,
-            instructions,
-        })
-    }
-
-    /// Brings a CPU up in ring 0: writes IA32_XFD, XCR0 and IA32_XSS, in this order, so that no
-    /// on-demand component is ever enabled without being disabled by XFD first (invariant I49).
-    ///
-    /// # Errors
-    /// [`BringUpError`]; registers that the CPU does not have, or that `instructions` do not reach,
-    /// must be given as after RESET.
-    pub fn bring_up(
-        mut processor: P,
-        number: u32,
-        identities: &Identities,
-        instructions: SwitchInstructions,
-        registers: ControlRegisters,
-    ) -> Result<Self, BringUpError> {
-        let ControlRegisters { xcr0, xss, xfd } = registers;
-        if instructions.has_xfd() {
-            processor.write_xfd(xfd).map_err(BringUpError::Fault)?;
-        } else if xfd != Xfd::NOTHING {
-            return Err(BringUpError::Xfd {
-                found: xfd.components(),
-            });
-        }
-        match instructions.save().format() {
-            Format::Fxsave if xcr0 != Xcr0::AFTER_RESET => {
-                return Err(BringUpError::Xcr0 {
-                    found: xcr0.components(),
-                });
-            }
-            Format::Fxsave => {}
-            Format::Standard | Format::Compacted => {
-                processor.xsetbv(xcr0).map_err(BringUpError::Fault)?;
-            }
-        }
-        if instructions.reaches_xss() {
-            processor.write_xss(xss).map_err(BringUpError::Fault)?;
-        } else if xss != Xss::AFTER_RESET {
-            return Err(BringUpError::Xss {
-                found: xss.components(),
-            });
-        }
-        Self::adopt(processor, number, identities, instructions).map_err(BringUpError::Fault)
-    }
-
     /// Which CPU it is.
     #[must_use]
     #[inline]
@@ -160,6 +78,7 @@ impl<P: Processor> CpuFpu<P> {
             switched: self.switched,
             xfd: self.xfd,
             instructions: self.instructions,
+            control: self.control,
         }
     }
 
@@ -184,6 +103,15 @@ impl<P: Processor> CpuFpu<P> {
             let disabled = self.processor.read_xfd()?;
             // What the register holds is by definition supported.
             self.xfd = Xfd::new(disabled, disabled).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// IA32_XFD changes while the state that it is for stays in the registers.
+    pub(crate) fn write_xfd(&mut self, xfd: Xfd) -> Result<(), Fault> {
+        if self.instructions.has_xfd() && self.xfd != xfd {
+            self.processor.write_xfd(xfd)?;
+            self.xfd = xfd;
         }
         Ok(())
     }
@@ -224,6 +152,21 @@ impl<P: Processor> CpuFpu<P> {
         if self.registers.owner() == Some(state) {
             self.set_registers(RegisterContent::Nobody);
         }
+    }
+
+    /// The host's XCR0.
+    pub(crate) const fn host_xcr0(&self) -> Xcr0 {
+        self.xcr0
+    }
+
+    /// The host's IA32_XSS.
+    pub(crate) const fn host_xss(&self) -> Xss {
+        self.xss
+    }
+
+    /// XCR0 and IA32_XSS are a guest's from here on, or the host's again.
+    pub(crate) const fn set_control(&mut self, control: ControlOwner) {
+        self.control = control;
     }
 
     /// The kernel takes the registers, or gives them back.
@@ -309,60 +252,6 @@ impl<P: Processor> CpuFpu<P> {
             // The hardware puts a sealed state there by itself.
             (Restore::Nothing, Some(_)) => self.set_registers(RegisterContent::Nobody),
             (Restore::Deferred, _) | (_, None) => {}
-        }
-    }
-}
-
-/// What [`CpuFpu::bring_up`] writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlRegisters {
-    /// XCR0.
-    pub xcr0: Xcr0,
-    /// IA32_XSS.
-    pub xss: Xss,
-    /// IA32_XFD: the on-demand components.
-    pub xfd: Xfd,
-}
-
-/// Why a CPU cannot be brought up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BringUpError {
-    /// A value for XCR0 on a CPU without XSAVE.
-    Xcr0 {
-        /// The value.
-        found: ComponentSet,
-    },
-    /// A value for IA32_XSS where XSAVES is not used.
-    Xss {
-        /// The value.
-        found: ComponentSet,
-    },
-    /// A value for IA32_XFD on a CPU without it.
-    Xfd {
-        /// The value.
-        found: ComponentSet,
-    },
-    /// The processor refused.
-    Fault(Fault),
-}
-
-impl fmt::Display for BringUpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Xcr0 { found } => write!(f, "XCR0 {found} on a CPU without XSAVE"),
-            Self::Xss { found } => write!(f, "IA32_XSS {found} where XSAVES is not used"),
-            Self::Xfd { found } => write!(f, "IA32_XFD {found} on a CPU without it"),
-            Self::Fault(fault) => write!(f, "the processor refused: {fault}"),
-        }
-    }
-}
-
-impl core::error::Error for BringUpError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            Self::Xcr0 { .. } | Self::Xss { .. } | Self::Xfd { .. } => None,
         }
     }
 }

@@ -3,7 +3,9 @@
 use fpstate_arch::xfd::Xfd;
 
 use crate::ownership::{CpuId, Residence, StateId};
-use crate::switch::{CpuFacts, RegisterContent, Restore, Restoring, Save, StateFacts, Switch};
+use crate::switch::{
+    ControlOwner, CpuFacts, RegisterContent, Restore, Restoring, Save, StateFacts, Switch,
+};
 use crate::switch_error::SwitchError;
 
 /// A decision, and for which states and which CPU it was made: what somebody else carries out and
@@ -63,6 +65,7 @@ const fn version(state: Option<StateFacts>) -> Option<(StateId, u32)> {
 /// [`SwitchError`] when the bookkeeping says that this cannot be: nothing is guessed.
 #[inline]
 pub fn decide_save(outgoing: StateFacts, cpu: CpuFacts) -> Result<Save, SwitchError> {
+    require_host_control(cpu)?;
     match outgoing.residence {
         Residence::Memory | Residence::MemoryAndRegisters(_) => Ok(Save::AlreadyInMemory),
         Residence::Sealed => Ok(Save::Nothing),
@@ -88,6 +91,7 @@ pub fn decide_restore(
     cpu: CpuFacts,
     restoring: Restoring,
 ) -> Result<(Option<Xfd>, Restore), SwitchError> {
+    require_host_control(cpu)?;
     require_fitting_area(incoming, cpu)?;
     if restoring == Restoring::Deferred {
         return Ok((None, Restore::Deferred));
@@ -150,6 +154,15 @@ impl CpuFacts {
     }
 }
 
+/// No save and no restore between the load of a guest's XCR0 and that of the host's.
+#[inline]
+const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchError> {
+    match cpu.control {
+        ControlOwner::Host => Ok(()),
+        ControlOwner::Guest => Err(SwitchError::GuestControl { cpu: cpu.id }),
+    }
+}
+
 /// What can never be switched on this CPU is refused before it is entered, not when it is restored.
 #[inline]
 fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchError> {
@@ -196,7 +209,11 @@ fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchEr
 
 /// A state that says `Registers(holder)` must be on that CPU, and the CPU must say so too.
 #[inline]
-fn require_only_copy(state: StateFacts, holder: CpuId, cpu: CpuFacts) -> Result<(), SwitchError> {
+pub(crate) fn require_only_copy(
+    state: StateFacts,
+    holder: CpuId,
+    cpu: CpuFacts,
+) -> Result<(), SwitchError> {
     if holder != cpu.id {
         return Err(SwitchError::InRegistersOf {
             state: state.id,
@@ -264,6 +281,7 @@ mod tests {
                 switched: AVX,
                 xfd: Xfd::NOTHING,
                 instructions: SwitchInstructions::for_ring0(&enumeration),
+                control: ControlOwner::Host,
             }
         }
     }

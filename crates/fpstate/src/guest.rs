@@ -16,6 +16,8 @@ use crate::storage::AreaStorage;
 pub struct GuestFpu<'e, S> {
     pub(crate) fpstate: Option<Fpstate<'e, S>>,
     id: StateId,
+    /// Leaves in a row after which no on-demand component was in use.
+    pub(crate) unused_exits: u32,
 }
 
 impl<'e, S: AreaStorage> GuestFpu<'e, S> {
@@ -26,6 +28,7 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         Self {
             fpstate: Some(fpstate),
             id,
+            unused_exits: 0,
         }
     }
 
@@ -46,6 +49,25 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
     #[must_use]
     pub const fn fpstate(&self) -> Option<&Fpstate<'e, S>> {
         self.fpstate.as_ref()
+    }
+
+    /// How often in a row the guest was left while it had room for on-demand components and none
+    /// was in use, for a caller that would [`release`](Self::release) the memory after some number
+    /// of that.
+    #[must_use]
+    pub const fn unused_exits(&self) -> u32 {
+        self.unused_exits
+    }
+
+    /// The state comes back from a thread.
+    pub(crate) fn come_back(&mut self, fpstate: Fpstate<'e, S>) {
+        self.unused_exits = match fpstate.in_memory() {
+            Ok(area) if !area.live().intersects(fpstate.grown_by()) => {
+                self.unused_exits.saturating_add(1)
+            }
+            Ok(_) | Err(_) => 0,
+        };
+        self.fpstate = Some(fpstate);
     }
 
     /// The area of the state, to edit in memory.

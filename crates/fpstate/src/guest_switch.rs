@@ -208,7 +208,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
 
     fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
         if let Some(own) = self.parked.take() {
-            guest.fpstate = Some(mem::replace(&mut self.active, own));
+            guest.come_back(mem::replace(&mut self.active, own));
         }
     }
 }

@@ -94,6 +94,33 @@ impl<'e> Layout<'e> {
         Self::checked(enumeration, components, Format::Compacted)
     }
 
+    /// The layout with room for `components` too.
+    ///
+    /// # Errors
+    /// As the constructor for the format.
+    pub fn with(self, components: ComponentSet) -> Result<Self, LayoutError> {
+        self.resized(self.components.union(components))
+    }
+
+    /// The layout without room for `components`.
+    ///
+    /// # Errors
+    /// As the constructor for the format.
+    pub fn without(self, components: ComponentSet) -> Result<Self, LayoutError> {
+        self.resized(self.components.difference(components))
+    }
+
+    fn resized(self, components: ComponentSet) -> Result<Self, LayoutError> {
+        match self.format {
+            Format::Fxsave if components == self.components => Ok(self),
+            Format::Fxsave => Err(LayoutError::NotEnumerated {
+                missing: components.difference(self.components),
+            }),
+            Format::Standard => Self::standard(self.enumeration, components),
+            Format::Compacted => Self::compacted(self.enumeration, components),
+        }
+    }
+
     fn checked(
         enumeration: &'e Enumeration,
         components: ComponentSet,

@@ -47,9 +47,11 @@
 //! * [`decision`] - decides it: pure functions
 //! * [`state`] - [`Fpstate`]: area, components and XFD that always agree
 //! * [`cpu`] - [`CpuFpu`]: whose state a CPU's registers hold
+//! * [`cpu_life`] - it comes online, sleeps, idles
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
 //! * [`guest`] - [`GuestFpu`]: a vCPU's state between runs
 //! * [`guest_switch`] - `enter_guest` and `leave_guest`
+//! * [`growth`] - a state grows on first use, and gives the memory back
 //! * [`kernel_section`] - the kernel uses the registers itself
 
 #![no_std]
@@ -82,16 +84,20 @@ pub mod switch_error;
 pub mod decision;
 pub mod state;
 pub mod cpu;
+pub mod cpu_life;
 pub mod thread;
 pub mod guest;
 pub mod guest_switch;
+pub mod growth;
 pub mod kernel_section;
 
 pub use area::{AreaError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
-pub use cpu::{BringUpError, ControlRegisters, CpuFpu};
+pub use cpu::CpuFpu;
+pub use cpu_life::{BringUpError, ControlRegisters};
 pub use decision::Decided;
+pub use growth::{Expansion, ResizeError};
 pub use guest::{GuestFpu, GuestStateError};
 pub use guest_switch::{EnterError, LeaveError};
 pub use image::{ImageError, ImportError, NotInMemory, StandardImage};
@@ -100,8 +106,8 @@ pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use layout::{Layout, LayoutError, Placed};
 pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use signal_frame::{SignalFrame, SignalFrameError};
-pub use state::{Fpstate, Refused, StateError};
+pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
-pub use switch::{RegisterContent, Restore, Restoring, Save, Switch};
+pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
 pub use thread::{ForkError, LifeError, ThreadFpu};

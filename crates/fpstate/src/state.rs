@@ -5,7 +5,7 @@ use fpstate_arch::xfd::Xfd;
 
 use crate::area::{AreaError, XsaveArea};
 use crate::image::{ImportError, NotInMemory, StandardImage};
-use crate::layout::Layout;
+use crate::layout::{Layout, LayoutError};
 use crate::ownership::{CpuId, Identities, Residence, StateId};
 use crate::storage::AreaStorage;
 use crate::switch::StateFacts;
@@ -98,13 +98,94 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         self.area.layout()
     }
 
-    /// IA32_XFD while this state is in the registers: what can be disabled and has no room is, so
-    /// that nothing can be used that could not be saved (invariant I13).
+    /// IA32_XFD while this state is in the registers: what its owner disables, and what can be
+    /// disabled and has no room, so that nothing can be used that could not be saved (invariant I13).
     #[must_use]
+    #[inline]
     pub fn xfd(&self) -> Xfd {
         let can_be_disabled = self.layout().xfd_components();
-        let disabled = can_be_disabled.difference(self.components());
+        let disabled = self.area.disabled().union(self.without_room());
         Xfd::new(disabled, can_be_disabled).unwrap_or_default()
+    }
+
+    /// What the owner disables: a guest's own IA32_XFD; nothing for a thread.
+    #[must_use]
+    pub fn own_xfd(&self) -> Xfd {
+        let can_be_disabled = self.layout().xfd_components();
+        Xfd::new(self.area.disabled(), can_be_disabled).unwrap_or_default()
+    }
+
+    /// On-demand components for which the area would have to grow.
+    #[must_use]
+    #[inline]
+    pub const fn without_room(&self) -> ComponentSet {
+        let layout = self.area.layout();
+        layout.xfd_components().difference(layout.components())
+    }
+
+    /// On-demand components that have room.
+    #[must_use]
+    pub const fn grown_by(&self) -> ComponentSet {
+        let layout = self.area.layout();
+        layout.components().intersection(layout.xfd_components())
+    }
+
+    /// The layout without on-demand components: what the memory for a release has to have room for.
+    ///
+    /// # Errors
+    /// [`LayoutError`], of a CPUID that contradicts itself.
+    pub fn released_layout(&self) -> Result<Layout<'e>, LayoutError> {
+        self.layout().without(self.grown_by())
+    }
+
+    /// The owner's IA32_XFD, wherever the state is.
+    pub(crate) fn set_own_xfd(&mut self, xfd: Xfd) {
+        let disabled = xfd.components();
+        match self.residence {
+            Residence::Memory | Residence::MemoryAndRegisters(_) => {
+                self.area.disable(disabled);
+                self.edited();
+            }
+            Residence::Registers(_) | Residence::Sealed => {
+                self.area.disable_while_loaded(disabled);
+                self.version = self.version.wrapping_add(1);
+            }
+        }
+    }
+
+    /// The area goes on in other memory; gives the former back. What is live must have room there,
+    /// unless it is in registers, whose next save goes there.
+    pub(crate) fn move_to(&mut self, layout: Layout<'e>, storage: S) -> Result<S, (MoveError, S)> {
+        let mut area = match XsaveArea::new(layout, storage) {
+            Ok(area) => area,
+            Err((error, storage)) => return Err((MoveError::Area(error), storage)),
+        };
+        let disabled = self.area.disabled();
+        match self.residence {
+            Residence::Memory | Residence::MemoryAndRegisters(_) => {
+                let found = self.area.live();
+                if !layout.components().contains_all(found) {
+                    let room = layout.components();
+                    return Err((MoveError::Live { found, room }, area.into_storage()));
+                }
+                self.area.disable(ComponentSet::EMPTY);
+                let taken = area.take_over(&self.area, found);
+                self.area.disable(disabled);
+                if let Err(error) = taken {
+                    return Err((MoveError::TakeOver(error), area.into_storage()));
+                }
+                area.disable(disabled);
+            }
+            Residence::Registers(_) | Residence::Sealed => area.disable_while_loaded(disabled),
+        }
+        let former = core::mem::replace(&mut self.area, area);
+        self.version = self.version.wrapping_add(1);
+        // A copy in registers is of the former area, by which XSAVES would judge what is unmodified
+        // (SDM 1, 13.6): should its memory come back, it is not that any more.
+        if let Residence::MemoryAndRegisters(_) = self.residence {
+            self.residence = Residence::Memory;
+        }
+        Ok(former.into_storage())
     }
 
     /// What the switch decisions need to know.
@@ -204,6 +285,14 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         Ok(())
     }
 
+    /// Drops the content and takes the initial configuration, in other memory; gives the former back.
+    pub(crate) fn renew(&mut self, layout: Layout<'e>, storage: S) -> Result<S, (AreaError, S)> {
+        let area = XsaveArea::new(layout, storage)?;
+        let former = core::mem::replace(&mut self.area, area);
+        self.edited();
+        Ok(former.into_storage())
+    }
+
     /// Drops the content and takes the initial configuration.
     pub(crate) fn reset(&mut self) {
         self.area.initialise();
@@ -232,6 +321,7 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     pub(crate) const fn in_use_on(&mut self, cpu: CpuId) {
         match self.residence {
             Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
+                self.area.loaded();
                 self.residence = Residence::Registers(cpu);
             }
             Residence::Sealed => {}
@@ -243,6 +333,38 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         self.area.into_storage()
     }
 }
+
+/// Why a state cannot go on in other memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// The memory is too short or misaligned.
+    Area(AreaError),
+    /// Components are live that would have no room.
+    Live {
+        /// The live components.
+        found: ComponentSet,
+        /// The components that would have room.
+        room: ComponentSet,
+    },
+    /// The components differ in length.
+    TakeOver(ImportError),
+}
+
+impl core::fmt::Display for MoveError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Area(error) => error.fmt(f),
+            Self::Live { found, room } => {
+                let refused = found.difference(*room);
+                write!(f, "{refused} in use; there would be room for {room}")
+            }
+            Self::TakeOver(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MoveError {}
 
 /// Why a state cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

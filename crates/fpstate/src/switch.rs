@@ -140,4 +140,16 @@ pub struct CpuFacts {
     pub xfd: Xfd,
     /// What it switches with.
     pub instructions: SwitchInstructions,
+    /// Whose XCR0 and IA32_XSS are loaded.
+    pub control: ControlOwner,
+}
+
+/// Whose XCR0 and IA32_XSS a CPU has loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ControlOwner {
+    /// The host's: states can be saved and restored.
+    Host,
+    /// A guest's, around a VM entry: a save would leave components out, a restore raise #GP
+    /// (invariant I29).
+    Guest,
 }

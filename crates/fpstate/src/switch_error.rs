@@ -72,6 +72,11 @@ pub enum SwitchError {
         /// The components without room.
         missing: ComponentSet,
     },
+    /// A guest's XCR0 and IA32_XSS are loaded on this CPU (invariant I29).
+    GuestControl {
+        /// The CPU.
+        cpu: CpuId,
+    },
     /// A decision was committed that is not what the states call for now, or that was made for
     /// other states or another CPU.
     Stale,
@@ -122,6 +127,9 @@ impl fmt::Display for SwitchError {
             } => {
                 write!(f, "the state has {found}; {cpu} has {missing} enabled too")
             }
+            Self::GuestControl { cpu } => {
+                write!(f, "XCR0 and IA32_XSS of {cpu} are a guest's")
+            }
             Self::Stale => f.write_str("the decision is not what the states call for now"),
             Self::Fault(fault) => write!(f, "the processor refused: {fault}"),
         }
@@ -139,6 +147,7 @@ impl core::error::Error for SwitchError {
             | Self::KernelSection { .. }
             | Self::OtherFormat { .. }
             | Self::NoRoom { .. }
+            | Self::GuestControl { .. }
             | Self::Stale => None,
         }
     }

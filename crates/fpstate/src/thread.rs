@@ -5,10 +5,11 @@ use core::fmt;
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::processor::Processor;
 
-use crate::area::XsaveArea;
+use crate::area::{AreaError, XsaveArea};
 use crate::cpu::CpuFpu;
 use crate::decision::{Decided, decide_restore, decide_save};
 use crate::image::{ImportError, NotInMemory, StandardImage};
+use crate::layout::LayoutError;
 use crate::ownership::{CpuId, Residence, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -225,7 +226,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     }
 
     /// A new thread with a copy of this one's own state, in `child`'s memory. Components without
-    /// room in `child`, and PASID, start in their initial configuration.
+    /// room in `child`, PASID, and on-demand components start in their initial configuration.
     ///
     /// # Errors
     /// [`ForkError`], with `child` given back.
@@ -241,8 +242,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
                 return Err((ForkError::Save(error), child));
             }
         }
-        // A PASID belongs to the thread that asked for it (Linux: `fpu_clone()`).
-        let inherited = self.own().components().without(Component::Pasid);
+        // A PASID belongs to the thread that asked for it, and what is in an on-demand component to
+        // the function that put it there (Linux: `fpu_clone()`).
+        let own = self.own();
+        let inherited = own.components().without(Component::Pasid);
+        let inherited = inherited.difference(own.grown_by());
         let own = self.own().in_memory().map_err(ImportError::NotInMemory);
         match own.and_then(|area| child.take_over(area, inherited)) {
             Ok(()) => Ok(Self::new(child)),
@@ -254,12 +258,43 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// register still holds of the old one is void (Linux commit 1f69383b203e).
     ///
     /// # Errors
-    /// [`LifeError`]; nothing is changed then.
+    /// [`LifeError`]; nothing is changed then. A state that has grown needs
+    /// [`exec_and_release`](Self::exec_and_release).
     pub fn exec(&mut self, cpu: &mut CpuFpu<impl Processor>) -> Result<(), LifeError> {
         self.require_own_state_within_reach(cpu.id())?;
+        let components = self.active.grown_by();
+        if !components.is_empty() {
+            return Err(LifeError::Grown { components });
+        }
         cpu.forget(self.active.id());
         self.active.reset();
         Ok(())
+    }
+
+    /// The same for a thread whose state has grown: it goes on in `storage`, without on-demand
+    /// components, and the larger memory is given back (Linux leaks it: hazard H3).
+    ///
+    /// # Errors
+    /// [`LifeError`], with `storage` given back; nothing is changed then.
+    pub fn exec_and_release(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+        storage: S,
+    ) -> Result<S, (LifeError, S)> {
+        if let Err(error) = self.require_own_state_within_reach(cpu.id()) {
+            return Err((error, storage));
+        }
+        let layout = match self.active.released_layout() {
+            Ok(layout) => layout,
+            Err(error) => return Err((LifeError::Layout(error), storage)),
+        };
+        match self.active.renew(layout, storage) {
+            Ok(former) => {
+                cpu.forget(self.active.id());
+                Ok(former)
+            }
+            Err((error, storage)) => Err((LifeError::Area(error), storage)),
+        }
     }
 
     /// The thread ends on `cpu`; nothing is saved. Gives the memory back.
@@ -338,6 +373,15 @@ pub enum LifeError {
         /// The CPU asked.
         here: CpuId,
     },
+    /// The state has grown: its memory must be given back.
+    Grown {
+        /// The on-demand components that have room.
+        components: ComponentSet,
+    },
+    /// The memory for the state that begins is too short or misaligned.
+    Area(AreaError),
+    /// There is no layout without on-demand components.
+    Layout(LayoutError),
 }
 
 impl fmt::Display for LifeError {
@@ -355,6 +399,14 @@ impl fmt::Display for LifeError {
                     "the thread's state is in the registers of {cpu}, not of {here}"
                 )
             }
+            Self::Grown { components } => {
+                write!(
+                    f,
+                    "the thread's state has grown by {components}; release them"
+                )
+            }
+            Self::Area(error) => error.fmt(f),
+            Self::Layout(error) => error.fmt(f),
         }
     }
 }
