@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::component::{Component, ComponentSet};
 use crate::cpuid::{CpuidRegisters, CpuidSource};
+use crate::feature_bit::features;
 use crate::tile_config::TileEnumeration;
 
 const FEATURES: u32 = 0x1;
@@ -116,6 +117,9 @@ pub struct ComponentEntry {
 }
 
 impl ComponentEntry {
+    /// Bit 2 of [`flags`](Self::flags).
+    pub const XFD: u32 = 1 << 2;
+
     /// ECX\[0\]: managed by IA32_XSS and XSAVES; otherwise by XCR0.
     #[must_use]
     pub const fn is_supervisor(self) -> bool {
@@ -131,7 +135,7 @@ impl ComponentEntry {
     /// ECX\[2\]: can be disabled with IA32_XFD.
     #[must_use]
     pub const fn has_xfd(self) -> bool {
-        self.flags & 4 != 0
+        self.flags & Self::XFD != 0
     }
 }
 
@@ -144,6 +148,7 @@ pub struct Enumeration {
     instructions: InstructionSet,
     user: ComponentSet,
     supervisor: ComponentSet,
+    announced: ComponentSet,
     entries: [Option<ComponentEntry>; 63],
     standard_len: u32,
     standard_len_for_xcr0: u32,
@@ -152,13 +157,14 @@ pub struct Enumeration {
 }
 
 impl Enumeration {
-    /// Reads leaf 0DH, and the bits of leaf 1 that belong to it, from `source`.
+    /// Reads leaf 0DH, and what belongs to it in leaves 1, 6, 7, 1DH and 1EH, from `source`.
     pub fn read(mut source: impl CpuidSource) -> Self {
         let features = source.cpuid(FEATURES, 0);
         let mut enumeration = Self {
             instructions: instructions_of_leaf_1(features),
             user: ComponentSet::EMPTY,
             supervisor: ComponentSet::EMPTY,
+            announced: ComponentSet::EMPTY,
             entries: [None; 63],
             standard_len: 0,
             standard_len_for_xcr0: 0,
@@ -187,6 +193,11 @@ impl Enumeration {
                 *slot = entry_of(leaf);
             }
         }
+        enumeration.announced = enumeration
+            .components()
+            .iter()
+            .filter(|&component| is_announced(component, &mut source))
+            .fold(ComponentSet::EMPTY, ComponentSet::with);
         enumeration.tiles = TileEnumeration::read(&mut source);
         enumeration
     }
@@ -219,6 +230,13 @@ impl Enumeration {
     #[must_use]
     pub const fn components(&self) -> ComponentSet {
         self.user.union(self.supervisor)
+    }
+
+    /// The [`components`](Self::components) whose feature CPUID announces too, by at least one of
+    /// its [`features`] bits; a component without such bits is announced by its own sub-leaf.
+    #[must_use]
+    pub const fn announced_components(&self) -> ComponentSet {
+        self.announced
     }
 
     /// Components that IA32_XFD can disable.
@@ -294,6 +312,15 @@ fn instructions_of_sub_leaf_1(set: InstructionSet, eax: u32) -> InstructionSet {
     .fold(set, |set, (instruction, _)| set.with(instruction))
 }
 
+fn is_announced(component: Component, source: &mut impl CpuidSource) -> bool {
+    let bits = features(component);
+    bits.is_empty()
+        || bits.iter().any(|bit| {
+            let (leaf, subleaf) = bit.leaf();
+            bit.is_set(source.cpuid(leaf, subleaf))
+        })
+}
+
 const fn entry_of(leaf: CpuidRegisters) -> Option<ComponentEntry> {
     if leaf.eax == 0 {
         return None;
@@ -343,6 +370,24 @@ mod tests {
         assert!(genoa.entry(Component::CetU).unwrap().is_supervisor());
         assert_eq!(genoa.entry(Component::TileData), None);
         assert_eq!(genoa.standard_len(), 0x988);
+    }
+
+    #[test]
+    fn a_component_whose_feature_is_hidden_is_enumerated_and_not_announced() {
+        let genoa = |leaf: u32, subleaf: u32| RecordedLeaves(&GENOA).cpuid(leaf, subleaf);
+        // The recorded leaf 1 has AVX; leaf 7 is not among the figures above.
+        let without_leaf_7 = Enumeration::read(genoa);
+        assert_eq!(without_leaf_7.announced_components().bits(), 0x7);
+        assert_eq!(without_leaf_7.components().bits(), 0x1ae7);
+        // Indirect-branch tracking alone announces CET.
+        let with_ibt = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+            (7, 0) => CpuidRegisters {
+                edx: 1 << 20,
+                ..CpuidRegisters::default()
+            },
+            _ => genoa(leaf, subleaf),
+        });
+        assert_eq!(with_ibt.announced_components().bits(), 0x1807);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! * [`xcr0`], [`xss`], [`xfd`] - the registers that enable and disable components
 //! * [`pkru`] - the rights of protection keys
 //! * [`cpuid`] - one CPUID leaf, from any source
+//! * [`feature_bit`] - which CPUID bits announce the feature of a component
+//! * [`register_len`] - how many bytes a component's registers are
 //! * [`tile_config`] - AMX tiles: CPUID leaves 1DH and 1EH, what LDTILECFG reads
 //! * [`enumeration`] - CPUID leaf 0DH as data, with what belongs to it elsewhere
 //! * [`legacy_region`] - bytes 0 to 511 of an XSAVE area
@@ -37,6 +39,8 @@ pub mod xss;
 pub mod xfd;
 pub mod pkru;
 pub mod cpuid;
+pub mod feature_bit;
+pub mod register_len;
 pub mod tile_config;
 pub mod enumeration;
 pub mod legacy_region;
@@ -48,6 +52,7 @@ pub use component::{Component, ComponentSet};
 pub use cpuid::{CpuidRegisters, CpuidSource};
 pub use enumeration::{Enumeration, Instruction, InstructionSet};
 pub use fault::Fault;
+pub use feature_bit::FeatureBit;
 pub use legacy_region::{AbridgedTagWord, LegacyRegion, Mxcsr};
 pub use pkru::Pkru;
 pub use processor::Processor;

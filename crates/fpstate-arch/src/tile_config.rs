@@ -108,6 +108,11 @@ const fn halves(register: u32) -> (u16, u16) {
     (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
 }
 
+const fn whole(low: u16, high: u16) -> u32 {
+    let ([a, b], [c, d]) = (low.to_le_bytes(), high.to_le_bytes());
+    u32::from_le_bytes([a, b, c, d])
+}
+
 /// CPUID leaves 1DH and 1EH of one CPU as data. A CPU without AMX has one too: it has no palette.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct TileEnumeration {
@@ -137,6 +142,33 @@ impl TileEnumeration {
     #[must_use]
     pub const fn max_palette(&self) -> u32 {
         self.max_palette
+    }
+
+    /// CPUID.(1DH,`palette`) as it was read; zeroes for a palette that is not described here.
+    #[must_use]
+    pub const fn information(&self, palette: u32) -> CpuidRegisters {
+        const NOTHING: CpuidRegisters = CpuidRegisters {
+            eax: 0,
+            ebx: 0,
+            ecx: 0,
+            edx: 0,
+        };
+        match (palette, self.palette_1) {
+            (0, Some(_)) => CpuidRegisters { eax: 1, ..NOTHING },
+            (1, Some(palette)) => CpuidRegisters {
+                eax: whole(palette.total_bytes, palette.bytes_per_tile),
+                ebx: whole(palette.bytes_per_row, palette.names),
+                ecx: whole(palette.rows, 0),
+                edx: 0,
+            },
+            _ => NOTHING,
+        }
+    }
+
+    /// CPUID.(1EH,0).
+    #[must_use]
+    pub const fn tmul(&self) -> CpuidRegisters {
+        self.tmul
     }
 
     /// Palette 1.

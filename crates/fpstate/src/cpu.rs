@@ -1,6 +1,5 @@
 //! `CpuFpu`: whose state the registers of one CPU hold.
 
-
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::processor::Processor;
@@ -110,9 +109,15 @@ impl<P: Processor> CpuFpu<P> {
     /// IA32_XFD changes while the state that it is for stays in the registers.
     pub(crate) fn write_xfd(&mut self, xfd: Xfd) -> Result<(), Fault> {
         if self.instructions.has_xfd() && self.xfd != xfd {
-            self.processor.write_xfd(xfd)?;
-            self.xfd = xfd;
+            self.rewrite_xfd(xfd)?;
         }
+        Ok(())
+    }
+
+    /// Writes IA32_XFD whatever the shadow says.
+    pub(crate) fn rewrite_xfd(&mut self, xfd: Xfd) -> Result<(), Fault> {
+        self.processor.write_xfd(xfd)?;
+        self.xfd = xfd;
         Ok(())
     }
 

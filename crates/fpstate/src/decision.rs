@@ -196,7 +196,9 @@ fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchEr
     let missing = cpu
         .switched
         .difference(found)
-        .difference(disabled.components());
+        .difference(disabled.components())
+        // A guest without room for them is not offered them, and a thread cannot use them.
+        .difference(cpu.instructions.guest_only());
     if !missing.is_empty() {
         return Err(SwitchError::NoRoom {
             cpu: cpu.id,

@@ -5,6 +5,8 @@ use core::fmt;
 use fpstate_arch::component::ComponentSet;
 
 use crate::area::XsaveArea;
+use crate::guest_features::GuestFeatures;
+use crate::guest_registers::GuestRegisters;
 use crate::image::{ImportError, NotInMemory, StandardImage};
 use crate::ownership::StateId;
 use crate::state::Fpstate;
@@ -16,18 +18,45 @@ use crate::storage::AreaStorage;
 pub struct GuestFpu<'e, S> {
     pub(crate) fpstate: Option<Fpstate<'e, S>>,
     id: StateId,
+    pub(crate) registers: GuestRegisters,
     /// Leaves in a row after which no on-demand component was in use.
     pub(crate) unused_exits: u32,
 }
 
 impl<'e, S: AreaStorage> GuestFpu<'e, S> {
-    /// A vCPU with `fpstate` as its state.
+    /// A vCPU with `fpstate` as its state, that is offered what the state has room for.
     #[must_use]
-    pub const fn new(fpstate: Fpstate<'e, S>) -> Self {
-        let id = fpstate.id();
+    pub fn new(fpstate: Fpstate<'e, S>) -> Self {
+        let features = GuestFeatures::of_room(fpstate.layout());
+        Self::with_features(fpstate, features)
+    }
+
+    /// A vCPU with `fpstate` as its state, whose CPUID offers `features`. The state has room for all
+    /// of them but on-demand ones, for which it grows when the guest first uses them.
+    ///
+    /// # Errors
+    /// [`GuestStateError::NoRoom`], with the state given back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the state is given back; a box would allocate"
+    )]
+    pub fn offered(
+        fpstate: Fpstate<'e, S>,
+        features: GuestFeatures,
+    ) -> Result<Self, (GuestStateError, Fpstate<'e, S>)> {
+        let (room, needed) = (fpstate.components(), features.default_components());
+        if room.contains_all(needed) {
+            Ok(Self::with_features(fpstate, features))
+        } else {
+            Err((GuestStateError::NoRoom { room, needed }, fpstate))
+        }
+    }
+
+    const fn with_features(fpstate: Fpstate<'e, S>, features: GuestFeatures) -> Self {
         Self {
+            id: fpstate.id(),
             fpstate: Some(fpstate),
-            id,
+            registers: GuestRegisters::after_reset(features),
             unused_exits: 0,
         }
     }
@@ -118,10 +147,17 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
     }
 }
 
-/// Why a vCPU's state cannot be reached.
+/// Why a vCPU's state cannot be made or reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuestStateError {
+    /// The state has no room for what the guest is offered.
+    NoRoom {
+        /// The state's components.
+        room: ComponentSet,
+        /// What the guest is offered, but for on-demand components.
+        needed: ComponentSet,
+    },
     /// A thread runs the vCPU; the state is with the thread.
     Running {
         /// The state.
@@ -136,6 +172,9 @@ pub enum GuestStateError {
 impl fmt::Display for GuestStateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoRoom { room, needed } => {
+                write!(f, "a guest is offered {needed}; its state has {room}")
+            }
             Self::Running { guest } => write!(f, "a thread runs the guest of {guest}"),
             Self::NotInMemory(error) => error.fmt(f),
             Self::Import(error) => error.fmt(f),

@@ -15,10 +15,11 @@ use fpstate_arch::xfd::XfdErr;
 use crate::cpu::CpuFpu;
 use crate::growth::Expansion;
 use crate::guest::GuestFpu;
+use crate::guest_control::expansion_of;
 use crate::guest_registers::Interception;
-use crate::ownership::StateId;
+use crate::ownership::{Residence, StateId};
 use crate::storage::AreaStorage;
-use crate::switch::ControlOwner;
+use crate::switch::{ControlOwner, RegisterContent};
 use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
@@ -148,8 +149,6 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
 
     /// The active state is in the registers, or the hardware puts it there itself.
     fn may_run_on(&self, cpu: &CpuFpu<impl Processor>) -> bool {
-        use crate::ownership::Residence;
-        use crate::switch::RegisterContent;
         match self.active().residence() {
             Residence::Sealed => cpu.registers() == RegisterContent::Nobody,
             Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
@@ -171,7 +170,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         if registers.xfd_err != XfdErr::NOTHING {
             self.cpu.processor().write_xfd_err(registers.xfd_err)?;
         }
-        if self.thread.active().is_sealed() {
+        if self.thread.active().residence() == Residence::Sealed {
             return Ok(());
         }
         if cr4.osxsave() && registers.xcr0 != self.cpu.host_xcr0() {
@@ -259,8 +258,8 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
             return Ok(AfterExit::InjectDeviceNotAvailable);
         }
         let hosts = self.armed_by_host(found.components());
-        if let Ok(expansion) = self.guest.registers.expansion_of(self.thread.active(), hosts)
-            && !hosts.is_empty()
+        if !hosts.is_empty()
+            && let Ok(expansion) = expansion_of(&self.guest.registers, self.thread.active(), hosts)
         {
             return Ok(AfterExit::Expand(expansion));
         }
@@ -312,13 +311,19 @@ impl GuestEntryError {
 impl fmt::Display for GuestEntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning { asked, running: None } => {
+            Self::NotRunning {
+                asked,
+                running: None,
+            } => {
                 write!(f, "the thread runs no guest, not that of {asked}")
             }
             Self::NotRunning {
                 asked,
                 running: Some(running),
-            } => write!(f, "the thread runs the guest of {running}, not that of {asked}"),
+            } => write!(
+                f,
+                "the thread runs the guest of {running}, not that of {asked}"
+            ),
             Self::NotInRegisters { guest } => {
                 write!(f, "{guest} is not in the registers; restore it before use")
             }

@@ -114,8 +114,10 @@ impl RestoreInstruction {
 pub struct SwitchInstructions {
     save: SaveInstruction,
     xfd: bool,
-    /// Components that somebody else keeps disabled.
+    /// Components that somebody else keeps disabled, or switches.
     withheld: ComponentSet,
+    /// Components that only guests' states have.
+    guest_only: ComponentSet,
 }
 
 impl SwitchInstructions {
@@ -123,18 +125,38 @@ impl SwitchInstructions {
     #[must_use]
     #[inline]
     pub const fn for_ring0(enumeration: &Enumeration) -> Self {
-        let xfd = enumeration.has(Instruction::Xfd);
-        if enumeration.has(Instruction::Xsaves) {
-            return Self {
-                save: SaveInstruction::Xsaves,
-                xfd,
-                withheld: ComponentSet::EMPTY,
-            };
-        }
         Self {
-            save: Self::best_without_xsaves(enumeration),
-            xfd,
+            save: if enumeration.has(Instruction::Xsaves) {
+                SaveInstruction::Xsaves
+            } else {
+                Self::best_without_xsaves(enumeration)
+            },
+            xfd: enumeration.has(Instruction::Xfd),
             withheld: ComponentSet::EMPTY,
+            guest_only: ComponentSet::EMPTY,
+        }
+    }
+
+    /// FXSAVE and FXRSTOR: the pair of a CPU on which XSAVE must not be used, though it may be
+    /// there. CR4.OSXSAVE stays 0.
+    #[must_use]
+    #[inline]
+    pub const fn fxsave_only() -> Self {
+        Self {
+            save: SaveInstruction::Fxsave,
+            xfd: false,
+            withheld: ComponentSet::EMPTY,
+            guest_only: ComponentSet::EMPTY,
+        }
+    }
+
+    /// The same pair; `withheld` is not switched, `guest_only` is switched for guests alone.
+    #[must_use]
+    pub(crate) const fn with_roles(self, withheld: ComponentSet, guest_only: ComponentSet) -> Self {
+        Self {
+            withheld,
+            guest_only,
+            ..self
         }
     }
 
@@ -148,6 +170,7 @@ impl SwitchInstructions {
             save,
             xfd: false,
             withheld: enumeration.xfd_components(),
+            guest_only: ComponentSet::EMPTY,
         }
     }
 
@@ -166,6 +189,12 @@ impl SwitchInstructions {
         } else {
             SaveInstruction::Fxsave
         }
+    }
+
+    /// The same pair; IA32_XFD is left alone, because nothing is on demand.
+    #[must_use]
+    pub(crate) const fn without_xfd(self) -> Self {
+        Self { xfd: false, ..self }
     }
 
     /// The instruction that saves.
@@ -188,11 +217,20 @@ impl SwitchInstructions {
         }
     }
 
-    /// Components in XCR0 that are not switched.
+    /// Components in XCR0 or IA32_XSS that are not switched: whoever keeps them disabled, or
+    /// switches them, is somebody else.
     #[must_use]
     #[inline]
     pub const fn withheld(self) -> ComponentSet {
         self.withheld
+    }
+
+    /// Components in IA32_XSS that are a guest's and never a thread's: guests' states have room for
+    /// them, and while a thread runs they are in their initial configuration.
+    #[must_use]
+    #[inline]
+    pub const fn guest_only(self) -> ComponentSet {
+        self.guest_only
     }
 
     /// Whether IA32_XSS is there and in reach.
@@ -302,6 +340,30 @@ mod tests {
             SwitchInstructions::for_ring0(&masked).save(),
             SaveInstruction::Xsave
         );
+    }
+
+    #[test]
+    fn where_xsave_must_not_be_used_only_the_legacy_pair_is_left() {
+        let instructions = SwitchInstructions::fxsave_only();
+        assert_eq!(instructions.save(), SaveInstruction::Fxsave);
+        assert_eq!(instructions.restore(), RestoreInstruction::Fxrstor);
+        assert!(!instructions.has_xfd() && !instructions.reaches_xss());
+    }
+
+    #[test]
+    fn roles_change_what_is_switched_and_not_the_instructions() {
+        let (lbr, cet_s) = (
+            ComponentSet::from_bits(1 << 15),
+            ComponentSet::from_bits(1 << 12),
+        );
+        let plain = SwitchInstructions::for_ring0(&cpu(1, 0xf));
+        assert_eq!((plain.withheld(), plain.guest_only()), Default::default());
+        let with_roles = plain.with_roles(lbr, cet_s);
+        assert_eq!(
+            (with_roles.withheld(), with_roles.guest_only()),
+            (lbr, cet_s)
+        );
+        assert_eq!(with_roles.save(), plain.save());
     }
 
     #[test]

@@ -56,15 +56,20 @@ impl<'e> Layout<'e> {
     /// # Errors
     /// [`LayoutError::FormatNotAvailable`] on a CPU without FXSAVE.
     pub fn fxsave(enumeration: &'e Enumeration) -> Result<Self, LayoutError> {
-        let (format, components) = (Format::Fxsave, ComponentSet::LEGACY);
-        require(enumeration, format)?;
-        Ok(Self {
+        require(enumeration, Format::Fxsave)?;
+        Ok(Self::of_last_resort(enumeration))
+    }
+
+    /// The same for a CPU whose CPUID is not to be trusted: one that runs 64-bit code has FXSAVE
+    /// (it is in the x86-64 baseline), whatever CPUID hides.
+    pub(crate) const fn of_last_resort(enumeration: &'e Enumeration) -> Self {
+        Self {
             enumeration,
-            components,
+            components: ComponentSet::LEGACY,
             xfd_components: ComponentSet::EMPTY,
             area_len: LEGACY_REGION_LEN,
-            format,
-        })
+            format: Format::Fxsave,
+        }
     }
 
     /// The standard format with room for `components`: each at the offset CPUID gives it.
@@ -168,6 +173,24 @@ impl<'e> Layout<'e> {
             }
         }
         Ok(())
+    }
+
+    /// The layout in the same format of those of its components that are in `components`; FXSAVE
+    /// always has room for x87 and SSE. It cannot fail: what was checked of all of them holds for
+    /// fewer.
+    #[must_use]
+    pub fn narrowed_to(self, components: ComponentSet) -> Self {
+        if self.format == Format::Fxsave {
+            return self;
+        }
+        let mut narrowed = Self {
+            components: self.components.intersection(components),
+            ..self
+        };
+        narrowed.area_len = narrowed
+            .extended_components()
+            .fold(EXTENDED_REGION_OFFSET, |len, placed| len.max(placed.end));
+        narrowed
     }
 
     /// The components that have room.

@@ -48,10 +48,21 @@
 //! * [`state`] - [`Fpstate`]: area, components and XFD that always agree
 //! * [`cpu`] - [`CpuFpu`]: whose state a CPU's registers hold
 //! * [`cpu_life`] - it comes online, sleeps, idles
+//! * [`errno`] - what a Linux-compatible kernel answers
+//! * [`left_out`] - which components are not offered, and why
+//! * [`contradiction`] - how CPUID contradicts itself
+//! * [`offer`] - [`Offer`]: what a kernel offers on CPUs of one kind
+//! * [`permissions`] - [`Permissions`]: what a process's threads and guests may use on demand
+//! * [`guest_features`] - [`GuestFeatures`]: what one guest's CPUID offers
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
+//! * [`guest_registers`] - a guest's XCR0, IA32_XSS, IA32_XFD_ERR and PKRU
 //! * [`guest`] - [`GuestFpu`]: a vCPU's state between runs
 //! * [`guest_switch`] - `enter_guest` and `leave_guest`
 //! * [`growth`] - a state grows on first use, and gives the memory back
+//! * [`device_not_available`] - #NM of a thread
+//! * [`guest_control`] - a guest reads and writes its registers; INIT and RESET
+//! * [`guest_entry`] - a guest's registers around a VM entry, and its #NM
+//! * [`guest_cpuid`] - CPUID leaves 0DH, 1DH and 1EH as a guest sees them
 //! * [`kernel_section`] - the kernel uses the registers itself
 
 #![no_std]
@@ -85,26 +96,48 @@ pub mod decision;
 pub mod state;
 pub mod cpu;
 pub mod cpu_life;
+pub mod errno;
+pub mod left_out;
+pub mod contradiction;
+pub mod offer;
+pub mod permissions;
+pub mod guest_features;
 pub mod thread;
+pub mod guest_registers;
 pub mod guest;
 pub mod guest_switch;
 pub mod growth;
+pub mod device_not_available;
+pub mod guest_control;
+pub mod guest_entry;
+pub mod guest_cpuid;
 pub mod kernel_section;
 
 pub use area::{AreaError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
+pub use contradiction::Contradiction;
 pub use cpu::CpuFpu;
 pub use cpu_life::{BringUpError, ControlRegisters};
 pub use decision::Decided;
+pub use device_not_available::{DeviceNotAvailable, DeviceNotAvailableError};
+pub use errno::Errno;
 pub use growth::{Expansion, ResizeError};
 pub use guest::{GuestFpu, GuestStateError};
+pub use guest_entry::{AfterExit, GuestCr4, GuestEntry, GuestEntryError, VmExit};
+pub use guest_features::{GuestFeatures, GuestFeaturesError};
+pub use guest_registers::{GuestRegisterError, Interception};
 pub use guest_switch::{EnterError, LeaveError};
 pub use image::{ImageError, ImportError, NotInMemory, StandardImage};
 pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use layout::{Layout, LayoutError, Placed};
+pub use left_out::LeftOut;
+pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
+pub use permissions::{
+    GuestPermit, NotPermitted, PermissionError, Permissions, SignalStackError, SignalStacks,
+};
 pub use signal_frame::{SignalFrame, SignalFrameError};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;

@@ -293,6 +293,14 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         Ok(former.into_storage())
     }
 
+    /// `components` become initial in memory; the caller has saved the state.
+    pub(crate) fn initialise_components(&mut self, components: ComponentSet) {
+        if self.in_memory().is_ok() {
+            self.area.initialise_components(components);
+            self.edited();
+        }
+    }
+
     /// Drops the content and takes the initial configuration.
     pub(crate) fn reset(&mut self) {
         self.area.initialise();

@@ -1,0 +1,23 @@
+//! How many bytes the registers of a component are, whatever the CPU (SDM 1, 13.5).
+
+use crate::component::Component;
+
+/// Length in bytes of the registers the manuals put into the component; `None` where they leave it
+/// to CPUID, and for x87 and SSE, which have no sub-leaf. The tiles are those of palette 1.
+#[must_use]
+pub const fn len_of_registers(component: Component) -> Option<u32> {
+    Some(match component {
+        Component::X87 | Component::Sse | Component::Unnamed(_) => return None,
+        Component::Avx => 256,
+        Component::BndRegs | Component::BndCsr | Component::Opmask | Component::TileConfig => 64,
+        Component::ZmmHi256 => 512,
+        Component::Hi16Zmm => 1024,
+        Component::Pt | Component::Apx => 128,
+        Component::Pkru | Component::Pasid | Component::Hdc | Component::Hwp => 8,
+        Component::CetU => 16,
+        Component::CetS => 24,
+        Component::Uintr => 48,
+        Component::Lbr => 808,
+        Component::TileData => 8192,
+    })
+}

@@ -1,0 +1,155 @@
+//! [`GuestFeatures`]: what CPUID leaf 0DH offers to one guest.
+
+use core::fmt;
+
+use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::xcr0::{Xcr0, Xcr0Error};
+
+use crate::errno::Errno;
+use crate::layout::Layout;
+use crate::offer::{Grantee, Offer};
+use crate::permissions::{GuestPermit, NotPermitted};
+
+/// The components that one guest may enable: the most its XCR0 and its IA32_XSS may have.
+///
+/// The guest can enable all of them at once, so what its CPUID announces never raises #GP in XSETBV
+/// (Linux 55cd57b596e8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestFeatures {
+    user: ComponentSet,
+    supervisor: ComponentSet,
+    on_demand: ComponentSet,
+}
+
+impl GuestFeatures {
+    /// A guest without XSAVE: x87 and SSE.
+    pub const WITHOUT_XSAVE: Self = Self {
+        user: ComponentSet::LEGACY,
+        supervisor: ComponentSet::EMPTY,
+        on_demand: ComponentSet::EMPTY,
+    };
+
+    /// Checks what CPUID is to offer: `user` in (0DH,0):EDX:EAX, `supervisor` in (0DH,1):EDX:ECX.
+    ///
+    /// # Errors
+    /// The first rule broken, in the order of [`GuestFeaturesError`]'s variants.
+    pub const fn new(
+        offer: &Offer<'_>,
+        permit: GuestPermit,
+        user: ComponentSet,
+        supervisor: ComponentSet,
+    ) -> Result<Self, GuestFeaturesError> {
+        if let Err(error) = Xcr0::new(user, offer.user_components()) {
+            return Err(GuestFeaturesError::User(error));
+        }
+        let allowed = offer.guest_supervisor();
+        if !allowed.contains_all(supervisor) {
+            return Err(GuestFeaturesError::Supervisor {
+                found: supervisor,
+                allowed,
+            });
+        }
+        let on_demand = user.intersection(offer.on_demand());
+        let granted = permit.on_demand();
+        if !granted.contains_all(on_demand) {
+            return Err(GuestFeaturesError::NotPermitted(NotPermitted {
+                grantee: Grantee::Guests,
+                needed: on_demand,
+                granted,
+            }));
+        }
+        Ok(Self {
+            user,
+            supervisor,
+            on_demand,
+        })
+    }
+
+    /// What a state of `layout` has room for, and PKRU, which needs none.
+    pub(crate) fn of_room(layout: &Layout<'_>) -> Self {
+        let enumeration = layout.enumeration();
+        let room = layout.components().with(Component::Pkru);
+        Self {
+            user: room.intersection(enumeration.user_components()),
+            supervisor: room.intersection(enumeration.supervisor_components()),
+            on_demand: room.intersection(layout.xfd_components()),
+        }
+    }
+
+    /// All but the on-demand components and PKRU: what its state must have room for.
+    pub(crate) const fn default_components(self) -> ComponentSet {
+        let all = self.user.union(self.supervisor);
+        all.difference(self.on_demand).without(Component::Pkru)
+    }
+
+    /// The user components it may enable in XCR0.
+    #[must_use]
+    pub const fn user(self) -> ComponentSet {
+        self.user
+    }
+
+    /// The supervisor components it may enable in IA32_XSS.
+    #[must_use]
+    pub const fn supervisor(self) -> ComponentSet {
+        self.supervisor
+    }
+
+    /// Those of the user components that its state grows for: what its IA32_XFD may disable.
+    #[must_use]
+    pub const fn on_demand(self) -> ComponentSet {
+        self.on_demand
+    }
+}
+
+/// Why a guest cannot be offered a set of components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GuestFeaturesError {
+    /// No XCR0 has all the user components, or the kernel does not offer one.
+    User(Xcr0Error),
+    /// Supervisor components that guests are not offered.
+    Supervisor {
+        /// The supervisor components.
+        found: ComponentSet,
+        /// What guests are offered.
+        allowed: ComponentSet,
+    },
+    /// The process has no permission to offer them.
+    NotPermitted(NotPermitted),
+}
+
+impl GuestFeaturesError {
+    /// What a Linux-compatible kernel answers.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::User(_) | Self::Supervisor { .. } => Errno::Einval,
+            Self::NotPermitted(error) => error.errno(),
+        }
+    }
+}
+
+impl fmt::Display for GuestFeaturesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(error) => write!(f, "as a guest's highest XCR0: {error}"),
+            Self::Supervisor { found, allowed } => {
+                write!(
+                    f,
+                    "supervisor components {found} for a guest; allowed: {allowed}"
+                )
+            }
+            Self::NotPermitted(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GuestFeaturesError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::User(error) => Some(error),
+            // Displayed as it is, and without a source.
+            Self::Supervisor { .. } | Self::NotPermitted(_) => None,
+        }
+    }
+}
