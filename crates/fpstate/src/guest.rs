@@ -36,10 +36,6 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
     ///
     /// # Errors
     /// [`GuestStateError::NoRoom`], with the state given back.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the state is given back; a box would allocate"
-    )]
     pub fn offered(
         fpstate: Fpstate<'e, S>,
         features: GuestFeatures,

@@ -301,10 +301,6 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     ///
     /// # Errors
     /// [`LifeError`], with the thread given back.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the thread is given back; a box would allocate"
-    )]
     pub fn exit(self, cpu: &mut CpuFpu<impl Processor>) -> Result<S, (LifeError, Self)> {
         if let Err(error) = self.require_own_state_within_reach(cpu.id()) {
             return Err((error, self));
