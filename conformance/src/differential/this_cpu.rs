@@ -10,7 +10,7 @@ use fpstate_arch::{
 };
 use fpstate_model::{
     InUseTracking, ModelCpu, Optimisation, Privilege, ReportedInUse, VendorDifferences,
-    X87PointerWidth, X87Pointers,
+    X87PointerWidth, X87Pointers, XfdErrUpdate,
 };
 use fpstate_native::cpuid;
 
@@ -46,6 +46,8 @@ impl ThisCpu {
             reported_in_use: reported_in_use(silicon),
             x87_pointers: x87_pointers(silicon),
             x87_pointer_width: x87_pointer_width(silicon),
+            // A process cannot read the register.
+            xfd_err_update: XfdErrUpdate::Loaded,
             mxcsr_mask: silicon.mxcsr_mask(),
         };
         Self {

@@ -17,6 +17,7 @@
 //! | [`vendor`] | where processors differ, each difference with a name |
 //! | [`tracking`] | SDM 1, 13.6: XINUSE, XMODIFIED, XRSTOR_INFO |
 //! | [`cpu`] | the processor: registers, control registers, how tests reach them |
+//! | `extended_feature_disable` | SDM 1, 13.14: #NM and IA32_XFD_ERR |
 //! | `control_writes` | SDM 1, 13.3 and 13.14; SDM 2, XGETBV, XSETBV, CPUID leaf 0DH |
 //! | `legacy_region` | SDM 1, 13.5.1 and 13.5.2: bytes 0 to 511 |
 //! | `fxsave` | SDM 1, 10.5; SDM 2, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, FNINIT |
@@ -70,6 +71,7 @@ pub mod vendor;
 mod component_table;
 mod control_writes;
 mod dump_line;
+mod extended_feature_disable;
 mod fxsave;
 mod legacy_region;
 mod offsets;
@@ -95,5 +97,5 @@ pub use register_file::{RegisterFile, Sse, X87};
 pub use tracking::Optimisation;
 pub use vendor::{
     AlignmentCheckWidth, InUseTracking, ReportedInUse, VendorDifferences, X87PointerWidth,
-    X87Pointers,
+    X87Pointers, XfdErrUpdate,
 };

@@ -64,6 +64,16 @@ pub enum ReportedInUse {
     XinuseOrMxcsr,
 }
 
+/// What an #NM by IA32_XFD does to IA32_XFD_ERR. Software that clears the register whenever it handles
+/// one is right under both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XfdErrUpdate {
+    /// It is loaded with IA32_XFD AND the components that the instruction needs: SDM 1, 13.14.
+    Loaded,
+    /// The same bits are set and others stay. Not what the manual says, and not seen yet.
+    Accumulated,
+}
+
 /// Which misaligned areas a processor answers with #AC while alignment checking is on; all others
 /// get #GP(0). SDM 2, XSAVE and FXSAVE, "#AC": signalling it is not guaranteed, and the width of the
 /// check may vary. Not part of [`VendorDifferences`], because no processor was asked.
@@ -113,6 +123,8 @@ pub struct VendorDifferences {
     pub x87_pointers: X87Pointers,
     /// How wide they are.
     pub x87_pointer_width: X87PointerWidth,
+    /// What IA32_XFD_ERR becomes.
+    pub xfd_err_update: XfdErrUpdate,
     /// MXCSR_MASK, and with it the reserved bits of MXCSR.
     pub mxcsr_mask: u32,
 }
@@ -124,6 +136,7 @@ impl VendorDifferences {
         reported_in_use: ReportedInUse::Xinuse,
         x87_pointers: X87Pointers::Always,
         x87_pointer_width: X87PointerWidth::Whole,
+        xfd_err_update: XfdErrUpdate::Loaded,
         mxcsr_mask: 0xffff,
     };
     /// As seen on Zen 4 (family 19H, model 11H). MXCSR\[17\] is the misaligned exception mask.
@@ -132,6 +145,7 @@ impl VendorDifferences {
         reported_in_use: ReportedInUse::XinuseOrMxcsr,
         x87_pointers: X87Pointers::WhileExceptionPending,
         x87_pointer_width: X87PointerWidth::LinearAddress57,
+        xfd_err_update: XfdErrUpdate::Loaded,
         mxcsr_mask: 0x2_ffff,
     };
 }

@@ -4,9 +4,7 @@ use alloc::vec::Vec;
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::xsave_header::{COMPACTED_BIT, EXTENDED_REGION_OFFSET};
-use fpstate_arch::{
-    Component, ComponentSet, Fault, Instruction, LegacyRegion, Mxcsr, XfdErr, XsaveHeader,
-};
+use fpstate_arch::{Component, ComponentSet, Fault, Instruction, LegacyRegion, Mxcsr, XsaveHeader};
 
 use crate::cpu::ModelCpu;
 use crate::legacy_region::{is_loadable, restored_x87};
@@ -127,11 +125,7 @@ impl ModelCpu {
         region: &LegacyRegion,
         restore: &Restore,
     ) -> Result<(), Fault> {
-        let disabled = restore.to_be_restored.intersection(self.xfd.components());
-        if !disabled.is_empty() {
-            self.xfd_err = XfdErr::from_components(disabled);
-            return Err(Fault::DeviceNotAvailable);
-        }
+        self.require_not_disabled(restore.to_be_restored)?;
         require_reach(area, offsets::reach(&restore.placed))?;
         let mxcsr = restore.mxcsr;
         if mxcsr.is_some_and(|mxcsr| !is_loadable(mxcsr, self.vendor))
@@ -215,7 +209,7 @@ mod tests {
         emerald_rapids, generator, set,
     };
     use crate::tracking::Optimisation;
-    use fpstate_arch::{Processor, Xfd};
+    use fpstate_arch::{Processor, Xfd, XfdErr};
 
     type Restoring = fn(&mut ModelCpu, &[u8], ComponentSet) -> Result<(), Fault>;
     const RESTORES: [Restoring; 2] = [ModelCpu::xrstor, ModelCpu::xrstors];
@@ -353,30 +347,56 @@ mod tests {
         assert_eq!(cpu.xrstor(&Area::standard(0).0[..576], ALL), Ok(()));
     }
 
+    /// SDM 1, 13.14, for each form: (the instruction, XSTATE_BV, format).
     #[test]
     fn restoring_a_disabled_component_raises_device_not_available_and_names_it() {
         let tile_data = set(&[Component::TileData]);
-        for (area, result, error) in [
-            (
-                Area::standard(0x6_0000),
-                Err(Fault::DeviceNotAvailable),
-                tile_data,
-            ),
-            (
-                Area::compacted(0x4_0000, 0x6_0000),
-                Err(Fault::DeviceNotAvailable),
-                tile_data,
-            ),
-            (Area::standard(0x2_0000), Ok(()), ComponentSet::EMPTY),
+        let [xrstor, xrstors] = RESTORES;
+        for (restore, area, loads_tile_data) in [
+            (xrstor, Area::standard(0x6_0000), true),
+            (xrstor, Area::compacted(0x4_0000, 0x6_0000), true),
+            (xrstors, Area::compacted(0x4_0000, 0x6_0000), true),
+            (xrstor, Area::standard(0x2_0000), false),
+            (xrstor, Area::compacted(0x2_0000, 0x6_0000), false),
+            (xrstors, Area::compacted(0x2_0000, 0x6_0000), false),
         ] {
             let mut cpu = emerald_rapids();
             cpu.registers_mut().fill(ALL, generator(4));
             let before = cpu.registers().clone();
             let xfd = Xfd::new(tile_data, tile_data).unwrap();
             cpu.write_xfd(xfd).unwrap();
-            assert_eq!(cpu.xrstor(&area.0, ComponentSet::TILES), result);
-            assert_eq!(cpu.read_xfd_err().unwrap().components(), error);
-            assert_eq!(*cpu.registers() == before, result.is_err());
+            let result = restore(&mut cpu, &area.0, ComponentSet::TILES);
+            let error = cpu.read_xfd_err().unwrap().components();
+            if loads_tile_data {
+                assert_eq!(result, Err(Fault::DeviceNotAvailable));
+                assert_eq!(error, tile_data);
+                assert_eq!(*cpu.registers(), before);
+                // Not asked for, it does not matter.
+                let config = set(&[Component::TileConfig]);
+                assert_eq!(restore(&mut cpu, &area.0, config), Ok(()));
+            } else {
+                assert_eq!((result, error), (Ok(()), ComponentSet::EMPTY));
+                assert!(cpu.registers().is_initial(Component::TileData));
+                assert!(!cpu.in_use().contains(Component::TileData));
+            }
+        }
+    }
+
+    #[test]
+    fn task_switched_comes_before_ia32_xfd_and_leaves_its_error_register_alone() {
+        let tile_data = set(&[Component::TileData]);
+        for restore in RESTORES {
+            let mut cpu = emerald_rapids();
+            cpu.write_xfd(Xfd::new(tile_data, tile_data).unwrap())
+                .unwrap();
+            let area = Area::compacted(0x4_0000, 0x6_0000);
+            cpu.set_cr0_ts(TaskSwitched::Set);
+            let not_available = Err(Fault::DeviceNotAvailable);
+            assert_eq!(restore(&mut cpu, &area.0, ALL), not_available);
+            assert_eq!(cpu.read_xfd_err(), Ok(XfdErr::NOTHING));
+            cpu.set_cr0_ts(TaskSwitched::Clear);
+            assert_eq!(restore(&mut cpu, &area.0, ALL), not_available);
+            assert_eq!(cpu.read_xfd_err().unwrap().components(), tile_data);
         }
     }
 
