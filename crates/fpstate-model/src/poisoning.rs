@@ -88,6 +88,10 @@ impl ModelCpu {
             Optimisation::None | Optimisation::Initial | Optimisation::InitialAndModified => return,
             Optimisation::Poisoning => {}
         }
+        // The registers of a disabled component need not be initial. Once it is enabled, XSAVEOPT
+        // and XSAVES may find it unmodified and rely on what they left in the area.
+        let disabled_in_use = self.xfd.components().intersection(self.in_use());
+        let unwritten = unwritten.difference(disabled_in_use);
         if unwritten.contains(Component::X87) {
             X87.into_iter().for_each(|range| fill(area, range));
         }
@@ -292,6 +296,25 @@ mod tests {
             save(&mut cpu, &mut to.0, components).unwrap();
             assert_eq!(to.0[576], 0x11); // SDM 1, 13.9 and 13.11: XRSTOR_INFO differs
         }
+    }
+
+    #[test]
+    fn a_component_disabled_during_a_save_is_still_in_the_area_once_it_is_enabled() {
+        let tile_data = set(&[Component::TileData]);
+        let disabled = Xfd::new(tile_data, tile_data).unwrap();
+        let mut cpu = poisoning_cpu();
+        cpu.registers_mut()
+            .fill(tile_data, || 0x1111_1111_1111_1111);
+        let mut area = Area::of(0);
+        cpu.xsaves(&mut area.0, tile_data).unwrap();
+        cpu.xrstors(&area.0, tile_data).unwrap();
+        for (xfd, xstate_bv) in [(disabled, 0), (Xfd::NOTHING, 0x4_0000)] {
+            cpu.write_xfd(xfd).unwrap();
+            cpu.xsaves(&mut area.0, tile_data).unwrap();
+            assert_eq!(area.xstate_bv(), xstate_bv);
+        }
+        // SDM 1, 13.11: unmodified since the restore, so not written either time.
+        assert_eq!(area.0[576..][..8192], [0x11; 8192]);
     }
 
     #[test]

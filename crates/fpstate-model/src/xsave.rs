@@ -221,7 +221,7 @@ mod tests {
     use crate::recorded_cpus::{
         ALL, Area, GENOA, cpu_with_everything_enabled, emerald_rapids, generator, set,
     };
-    use fpstate_arch::{Mxcsr, Processor, Xfd};
+    use fpstate_arch::{Mxcsr, Processor, Xfd, XfdErr};
 
     type Save = fn(&mut ModelCpu, &mut [u8], ComponentSet) -> Result<(), Fault>;
     const SAVES: [Save; 4] = [
@@ -420,22 +420,61 @@ mod tests {
         assert_eq!(area.0[576..592], *cet);
     }
 
+    /// Whatever XINUSE\[18\] is, and whatever the processor does to save less.
     #[test]
     fn a_disabled_component_is_saved_as_initial_and_raises_nothing() {
         let tile_data = set(&[Component::TileData]);
-        for (save, written) in SAVES.into_iter().zip([true, false, false, false]) {
+        let optimisations = [
+            Optimisation::None,
+            Optimisation::Initial,
+            Optimisation::InitialAndModified,
+            Optimisation::Poisoning,
+        ];
+        let forms = SAVES.into_iter().zip([true, false, false, false]);
+        for (optimisation, (save, written)) in optimisations
+            .into_iter()
+            .flat_map(|optimisation| forms.clone().map(move |form| (optimisation, form)))
+        {
             let mut cpu = emerald_rapids();
+            cpu.set_optimisation(optimisation);
             cpu.registers_mut().fill(tile_data, generator(1));
+            let before = cpu.registers().clone();
             let xfd = Xfd::new(tile_data, tile_data).unwrap();
             cpu.write_xfd(xfd).unwrap();
             let mut area = Area::of(0xaa);
-            area.put(512, &0_u64.to_le_bytes());
+            area.put(512, &[0; 16]);
             save(&mut cpu, &mut area.0, tile_data).unwrap();
             // SDM 1, 13.14. The CPU's dump places XTILEDATA at B00H.
             assert_eq!(area.xstate_bv(), 0);
             assert_eq!(area.0[0xb00] == 0, written);
             assert_eq!(area.0[576..0xb00], Area::of(0xaa).0[576..0xb00]);
+            assert_eq!(*cpu.registers(), before);
+            assert_eq!(cpu.read_xfd_err(), Ok(XfdErr::NOTHING));
         }
+        for save in COMPACTED {
+            let mut cpu = emerald_rapids();
+            cpu.write_xfd(Xfd::new(tile_data, tile_data).unwrap())
+                .unwrap();
+            let mut area = Area::of(0);
+            save(&mut cpu, &mut area.0, ComponentSet::TILES).unwrap();
+            assert_eq!(area.u64_at(520), 0x8000_0000_0006_0000);
+        }
+    }
+
+    #[test]
+    fn disabling_a_component_changes_neither_registers_nor_xinuse() {
+        let tile_data = set(&[Component::TileData]);
+        let mut cpu = emerald_rapids();
+        cpu.registers_mut().fill(ALL, generator(1));
+        let before = cpu.registers().clone();
+        for xfd in [Xfd::new(tile_data, tile_data).unwrap(), Xfd::NOTHING] {
+            cpu.write_xfd(xfd).unwrap();
+            assert_eq!(*cpu.registers(), before);
+            assert!(cpu.in_use().contains(Component::TileData));
+        }
+        let mut area = Area::of(0);
+        cpu.xsavec(&mut area.0, tile_data).unwrap();
+        assert_eq!(area.xstate_bv(), 0x4_0000);
     }
 
     #[test]
