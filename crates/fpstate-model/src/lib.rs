@@ -22,10 +22,11 @@
 //! | `legacy_region` | SDM 1, 13.5.1 and 13.5.2: bytes 0 to 511 |
 //! | `fxsave` | SDM 1, 10.5; SDM 2, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, FNINIT |
 //! | `pkru` | SDM 2, RDPKRU, WRPKRU |
-//! | `tiles` | SDM 1, chapter 18; SDM 2, the AMX instructions |
 //! | `xsave` | SDM 1, 13.7 and 13.9 to 13.11: XSAVE, XSAVEOPT, XSAVEC, XSAVES |
 //! | `xrstor_header`, `xrstor` | SDM 1, 13.8 and 13.12: XRSTOR, XRSTORS |
 //! | [`memory`] | #PF and #AC: memory that is not present, alignment checking |
+//! | `tile_registers` | SDM 1, chapter 18: tiles and their configuration |
+//! | `tiles`, `tile_moves`, `tile_products` | SDM 2, the AMX instructions |
 //! | [`faulting_restore`] | what a restore has done when it raises #PF |
 //! | [`poisoning`] | [`Optimisation::Poisoning`] |
 //! | `processor` | the instructions under the names of the trait |
@@ -77,6 +78,9 @@ mod legacy_region;
 mod offsets;
 mod pkru;
 mod processor;
+mod tile_moves;
+mod tile_products;
+mod tile_registers;
 mod tiles;
 mod xrstor;
 mod xrstor_header;

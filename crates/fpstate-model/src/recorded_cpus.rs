@@ -11,7 +11,7 @@ const fn leaf(leaf: u32, subleaf: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> Leaf {
 }
 
 /// An EPYC 9654. Neither AMX nor XFD.
-pub(crate) const GENOA: [Leaf; 11] = [
+pub(crate) const GENOA: [Leaf; 13] = [
     leaf(0, 0, [0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
     leaf(1, 0, [0x00a1_0f11, 0x00c0_0800, 0x7efa_320b, 0x178b_fbff]),
     leaf(0xd, 0, [0x2e7, 0x980, 0x988, 0]),
@@ -23,10 +23,12 @@ pub(crate) const GENOA: [Leaf; 11] = [
     leaf(0xd, 9, [0x8, 0x980, 0, 0]),
     leaf(0xd, 11, [0x10, 0, 1, 0]),
     leaf(0xd, 12, [0x18, 0, 1, 0]),
+    leaf(7, 0, [0x1, 0xf1bf_97a9, 0x0041_5fce, 0x1000_0010]),
+    leaf(0x8000_0008, 0, [0x3934, 0x79be_f25f, 0x80bf, 0x1_0007]),
 ];
 
 /// A Xeon Silver 4514Y.
-pub(crate) const EMERALD_RAPIDS: [Leaf; 17] = [
+pub(crate) const EMERALD_RAPIDS: [Leaf; 21] = [
     leaf(0, 0, [0x20, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]),
     leaf(1, 0, [0x000c_06f2, 0x0080_0800, 0x7ffe_fbff, 0xbfeb_fbff]),
     leaf(0xd, 0, [0x602e7, 0x2b00, 0x2b00, 0]),
@@ -44,6 +46,10 @@ pub(crate) const EMERALD_RAPIDS: [Leaf; 17] = [
     leaf(0xd, 15, [0x328, 0, 1, 0]),
     leaf(0xd, 17, [0x40, 0xac0, 2, 0]),
     leaf(0xd, 18, [0x2000, 0xb00, 6, 0]),
+    leaf(7, 0, [0x2, 0xf3bf_bfff, 0xfb41_7fee, 0xffdd_4432]),
+    leaf(0x1d, 0, [0x1, 0, 0, 0]),
+    leaf(0x1d, 1, [0x0400_2000, 0x0008_0040, 0x10, 0]),
+    leaf(0x1e, 0, [0, 0x4010, 0, 0]),
 ];
 
 /// `leaves` with every component enabled.
@@ -85,6 +91,18 @@ pub(crate) const fn set(components: &[Component]) -> ComponentSet {
         rest = others;
     }
     set
+}
+
+/// The 64 bytes of palette 1 with `tiles`: (number, rows, bytes per row).
+pub(crate) fn tile_config(tiles: &[(usize, u8, u16)]) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    bytes[0] = 1;
+    for &(number, rows, colsb) in tiles {
+        let at = 16 + 2 * number;
+        bytes[at..at + 2].copy_from_slice(&colsb.to_le_bytes());
+        bytes[48 + number] = rows;
+    }
+    bytes
 }
 
 /// Memory for an area; longer than any area of the CPUs above.
