@@ -36,6 +36,15 @@ pub enum Osfxsr {
     Set,
 }
 
+/// CR4.PKE: without it RDPKRU and WRPKRU raise #UD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pke {
+    /// 0.
+    Clear,
+    /// 1.
+    Set,
+}
+
 /// CPL; rings 1 and 2 are as ring 3 for every instruction here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Privilege {
@@ -62,17 +71,20 @@ pub(crate) struct ControlState {
     pub(crate) emulation: Emulation,
     pub(crate) osxsave: Osxsave,
     pub(crate) osfxsr: Osfxsr,
+    pub(crate) pke: Pke,
     pub(crate) privilege: Privilege,
     pub(crate) alignment_check: AlignmentCheck,
 }
 
 impl ControlState {
-    /// An operating system has enabled the XSAVE instructions and SSE, and runs.
+    /// An operating system has enabled the XSAVE instructions and SSE, and runs. Protection keys are
+    /// for CPUs that have them.
     pub(crate) const OPERATING_SYSTEM: Self = Self {
         task_switched: TaskSwitched::Clear,
         emulation: Emulation::Clear,
         osxsave: Osxsave::Set,
         osfxsr: Osfxsr::Set,
+        pke: Pke::Clear,
         privilege: Privilege::Ring0,
         alignment_check: AlignmentCheck::Off,
     };

@@ -2,16 +2,23 @@
 
 use fpstate_arch::{ComponentSet, CpuidRegisters, Fault, Instruction, Xcr0, Xfd, XfdErr, Xss};
 
-use crate::control_state::Osxsave;
+use crate::control_state::{Osxsave, Pke};
 use crate::cpu::ModelCpu;
 use crate::offsets;
 use crate::vendor::ReportedInUse;
 
 const OSXSAVE: u32 = 1 << 27; // CPUID.1:ECX
+const OSPKE: u32 = 1 << 4; // CPUID.(7,0):ECX
 
 impl ModelCpu {
     pub(crate) fn execute_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
         let mut registers = self.recorded_leaf(leaf, subleaf);
+        if (leaf, subleaf) == (7, 0) {
+            match self.control.pke {
+                Pke::Clear => registers.ecx &= !OSPKE,
+                Pke::Set => registers.ecx |= OSPKE,
+            }
+        }
         if !self.enumeration.has(Instruction::Xsave) {
             return registers;
         }

@@ -9,7 +9,9 @@ use fpstate_arch::{
 };
 
 use crate::component_table::ComponentTable;
-use crate::control_state::{ControlState, Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
+use crate::control_state::{
+    ControlState, Emulation, Osfxsr, Osxsave, Pke, Privilege, TaskSwitched,
+};
 use crate::memory::Memory;
 use crate::poisoning::PresumedUse;
 use crate::register_file::{RegisterFile, X87};
@@ -18,7 +20,8 @@ use crate::vendor::{InUseTracking, VendorDifferences};
 
 /// One logical processor in software.
 ///
-/// It starts as after RESET, with CR4.OSXSAVE and CR4.OSFXSR set and CPL 0: XCR0 is 1, IA32_XSS and
+/// It starts as after RESET, with CR4.OSXSAVE, CR4.OSFXSR and, where there are protection keys,
+/// CR4.PKE set and CPL 0: XCR0 is 1, IA32_XSS and
 /// IA32_XFD are 0, every component is in its initial configuration.
 #[derive(Clone, Debug)]
 pub struct ModelCpu {
@@ -66,6 +69,7 @@ impl ModelCpu {
         if cpu.recorded_leaf(0, 0).ebx == AUTHENTIC_AMD_EBX {
             cpu.vendor = VendorDifferences::AMD;
         }
+        cpu.set_cr4_pke(Pke::Set);
         cpu
     }
 
@@ -138,6 +142,13 @@ impl ModelCpu {
     /// MOV to CR4, bit 9.
     pub const fn set_cr4_osfxsr(&mut self, osfxsr: Osfxsr) {
         self.control.osfxsr = osfxsr;
+    }
+
+    /// MOV to CR4, bit 22. On a CPU without protection keys, where the bit is reserved, it stays 0.
+    pub fn set_cr4_pke(&mut self, pke: Pke) {
+        if self.has_protection_keys() {
+            self.control.pke = pke;
+        }
     }
 
     /// Changes CPL.

@@ -89,7 +89,7 @@ mod xsave;
 #[cfg(test)]
 mod recorded_cpus;
 
-pub use control_state::{AlignmentCheck, Emulation, Osfxsr, Osxsave, Privilege, TaskSwitched};
+pub use control_state::{AlignmentCheck, Emulation, Osfxsr, Osxsave, Pke, Privilege, TaskSwitched};
 pub use cpu::{ModelCpu, RegistersMut};
 pub use dump::{Dump, DumpError};
 pub use faulting_restore::FaultingRestore;
