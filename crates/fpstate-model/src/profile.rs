@@ -94,7 +94,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fpstate_arch::Component;
+    use fpstate_arch::{Component, ComponentSet, Fault, Processor, Xcr0, Xcr0Error};
 
     #[test]
     fn every_file_is_a_dump_of_one_cpu_with_all_of_leaf_0dh() {
@@ -141,5 +141,52 @@ mod tests {
         assert_eq!((apx.len, apx.standard_offset, apx.flags), (128, 960, 0));
         // x87, SSE, AVX, AVX-512, PKRU, the tiles and APX.
         assert_eq!(cpu.enumeration().user_components().bits(), 0xe_02e7);
+    }
+
+    /// The dumps have both leaves; they are passed on as they are.
+    #[test]
+    fn processors_with_amx_answer_the_leaves_that_describe_it() {
+        for profile in [
+            Profile::SAPPHIRE_RAPIDS,
+            Profile::EMERALD_RAPIDS,
+            Profile::GRANITE_RAPIDS,
+        ] {
+            let mut cpu = profile.cpu();
+            assert_eq!(cpu.cpuid(0xd, 1).eax & 1 << 4, 1 << 4); // XFD
+            assert_eq!(cpu.cpuid(0x1d, 0).eax, 1); // palettes
+            let CpuidRegisters { eax, ebx, ecx, .. } = cpu.cpuid(0x1d, 1);
+            // 8 tiles of 16 rows of 64 bytes: SDM 1, 18.
+            assert_eq!((eax & 0xffff, eax >> 16), (8 * 16 * 64, 16 * 64));
+            assert_eq!((ebx & 0xffff, ebx >> 16, ecx & 0xffff), (64, 8, 16));
+            // TMUL: 16 rows or dwords, 64 bytes.
+            assert_eq!(cpu.cpuid(0x1e, 0).ebx, 64 << 8 | 16);
+            let tile_data = cpu.enumeration().entry(Component::TileData).unwrap();
+            assert_eq!((tile_data.len, tile_data.has_xfd()), (eax & 0xffff, true));
+        }
+    }
+
+    /// APX specification, 355828, 3.1.4: both at once are refused, and each CPU has at most one.
+    #[test]
+    fn the_synthetic_processor_takes_apx_and_refuses_mpx_beside_it_or_alone() {
+        let everything = ComponentSet::from_bits(!(1 << 63));
+        let avx = ComponentSet::from_bits(0x7);
+        let (apx, mpx) = (avx.with(Component::Apx), avx.union(ComponentSet::MPX));
+        assert_eq!(
+            Xcr0::new(apx.union(mpx), everything),
+            Err(Xcr0Error::ApxWithMpx {
+                found: apx.union(mpx)
+            })
+        );
+        let mut cpu = Profile::APX_SYNTHETIC.cpu();
+        cpu.xsetbv(Xcr0::new(apx, everything).unwrap()).unwrap();
+        let elsewhere = Xcr0::new(mpx, everything).unwrap();
+        assert_eq!(cpu.xsetbv(elsewhere), Err(Fault::GeneralProtection));
+        assert_eq!(cpu.xgetbv(), Ok(apx));
+        // A CPU with MPX, in turn.
+        let mut skylake = Profile::SKYLAKE_SP.cpu();
+        skylake.xsetbv(elsewhere).unwrap();
+        let refused = skylake.xsetbv(Xcr0::new(apx, everything).unwrap());
+        assert_eq!(refused, Err(Fault::GeneralProtection));
+        assert_eq!(skylake.xgetbv(), Ok(mpx));
     }
 }
