@@ -57,8 +57,7 @@ pub enum Contradiction {
     },
 }
 
-/// Checks the `components` that would be used, each by itself, and then all user components in
-/// the `standard` layout.
+/// Checks each of the `components` that would be used by itself.
 pub(crate) fn check_components(
     enumeration: &Enumeration,
     components: ComponentSet,
@@ -71,17 +70,14 @@ pub(crate) fn check_components(
 }
 
 fn check_kind(enumeration: &Enumeration, component: Component) -> Result<(), Contradiction> {
-    let kinds = [
-        SUPERVISOR.contains(component),
-        enumeration.supervisor_components().contains(component),
-        !enumeration.user_components().contains(component),
-    ];
-    let flag = enumeration
+    let supervisor = SUPERVISOR.contains(component);
+    // Without an entry it has no length: reported as that.
+    let flag_agrees = enumeration
         .entry(component)
-        .map(|entry| entry.is_supervisor());
-    // Without an entry it has no length, and no layout: reported as that.
-    if kinds.into_iter().chain(flag).all(|kind| kind)
-        || !kinds.into_iter().chain(flag).any(|kind| kind)
+        .is_none_or(|entry| entry.is_supervisor() == supervisor);
+    if enumeration.supervisor_components().contains(component) == supervisor
+        && enumeration.user_components().contains(component) != supervisor
+        && flag_agrees
     {
         Ok(())
     } else {
@@ -180,5 +176,81 @@ impl core::error::Error for Contradiction {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         // Xcr0 and Layout are displayed as they are, and have no source themselves.
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+
+    fn check(cpu: &RecordedCpu) -> Result<(), Contradiction> {
+        let enumeration = cpu.enumeration();
+        check_components(
+            &enumeration,
+            enumeration.components().without(Component::Pt),
+        )
+    }
+
+    #[test]
+    fn a_recorded_cpu_agrees_with_the_manuals() {
+        assert_eq!(check(&emerald_rapids()), Ok(()));
+    }
+
+    #[test]
+    fn every_component_in_a_state_has_the_length_of_its_registers() {
+        for number in [2, 5, 6, 7, 9, 10, 11, 12, 14, 17, 18] {
+            for change in [1, u32::MAX] {
+                let cpu =
+                    emerald_rapids().with(0xd, number, |r| r.eax = r.eax.wrapping_add(change));
+                let number = u8::try_from(number).unwrap();
+                let component = Component::from_number(number).unwrap();
+                let allowed = len_of_registers(component).unwrap();
+                let found = allowed.wrapping_add(change);
+                assert_eq!(
+                    check(&cpu),
+                    Err(Contradiction::Len {
+                        component,
+                        found,
+                        allowed
+                    })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn user_and_supervisor_components_are_not_mixed() {
+        let (avx, cet) = (Component::Avx, Component::CetU);
+        for (cpu, component) in [
+            (emerald_rapids().with(0xd, 2, |r| r.ecx |= 1), avx),
+            (emerald_rapids().with(0xd, 1, |r| r.ecx |= 1 << 2), avx),
+            (emerald_rapids().with(0xd, 11, |r| r.ecx &= !1), cet),
+            (emerald_rapids().with(0xd, 0, |r| r.eax |= 1 << 11), cet),
+            (
+                emerald_rapids()
+                    .with(0xd, 0, |r| r.eax |= 1 << 11)
+                    .with(0xd, 1, |r| r.ecx &= !(1 << 11))
+                    .with(0xd, 11, |r| r.ecx &= !1),
+                cet,
+            ),
+        ] {
+            assert_eq!(check(&cpu), Err(Contradiction::WrongKind { component }));
+        }
+    }
+
+    #[test]
+    fn the_tiles_of_palette_1_fill_the_component() {
+        let cases: [fn() -> RecordedCpu; 4] = [
+            || emerald_rapids().with(0x1d, 0, |r| r.eax = 0),
+            || emerald_rapids().with(0x1d, 1, |r| r.eax = 0x0400_1fff),
+            || emerald_rapids().with(0x1d, 1, |r| r.eax = 0x0200_2000),
+            || emerald_rapids().with(0x1d, 1, |r| r.ebx = 0x0007_0040),
+        ];
+        for cpu in cases.map(|cpu| cpu()) {
+            let palette = cpu.enumeration().tiles().palette_1();
+            let contradiction = Contradiction::Tiles { palette, len: 8192 };
+            assert_eq!(check(&cpu), Err(contradiction));
+        }
     }
 }

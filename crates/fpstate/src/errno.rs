@@ -53,3 +53,25 @@ impl fmt::Display for Errno {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn each_error_has_the_number_and_the_name_of_errno_3() {
+        for (errno, number, name) in [
+            (Errno::Eperm, 1, "EPERM"),
+            (Errno::Enomem, 12, "ENOMEM"),
+            (Errno::Efault, 14, "EFAULT"),
+            (Errno::Ebusy, 16, "EBUSY"),
+            (Errno::Einval, 22, "EINVAL"),
+            (Errno::Enospc, 28, "ENOSPC"),
+            (Errno::Eopnotsupp, 95, "EOPNOTSUPP"),
+        ] {
+            assert_eq!((errno.number(), errno.to_string()), (number, name.into()));
+        }
+    }
+}

@@ -8,7 +8,8 @@ use fpstate_arch::xcr0::{Xcr0, Xcr0Error};
 use crate::errno::Errno;
 use crate::layout::Layout;
 use crate::offer::{Grantee, Offer};
-use crate::permissions::{GuestPermit, NotPermitted};
+use crate::permission_error::NotPermitted;
+use crate::permissions::GuestPermit;
 
 /// The components that one guest may enable: the most its XCR0 and its IA32_XSS may have.
 ///
@@ -151,5 +152,110 @@ impl core::error::Error for GuestFeaturesError {
             // Displayed as it is, and without a source.
             Self::Supervisor { .. } | Self::NotPermitted(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno::{Einval, Eperm};
+    use crate::permissions::{Permissions, SignalStacks};
+    use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+
+    const fn set(bits: u64) -> ComponentSet {
+        ComponentSet::from_bits(bits)
+    }
+
+    fn permit(offer: &Offer<'_>, asked: &[u32]) -> GuestPermit {
+        let mut permissions = Permissions::new(offer);
+        for number in asked {
+            permissions
+                .request(offer, Grantee::Guests, *number, SignalStacks::none())
+                .unwrap();
+        }
+        permissions.freeze_guests()
+    }
+
+    fn features(
+        cpu: &RecordedCpu,
+        asked: &[u32],
+        user: u64,
+        supervisor: u64,
+    ) -> Result<GuestFeatures, GuestFeaturesError> {
+        let cpu = cpu.enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        GuestFeatures::new(&offer, permit(&offer, asked), set(user), set(supervisor))
+    }
+
+    #[test]
+    fn what_is_legal_offered_and_permitted_is_accepted() {
+        let cpu = emerald_rapids();
+        for (user, supervisor, on_demand) in [
+            (0x1, 0, 0),
+            (0x3, 0, 0),
+            (0x7, 0x1800, 0),
+            (0x2e7, 0x800, 0),
+            (0x6_02e7, 0x1800, 1 << 18),
+        ] {
+            let features = features(&cpu, &[18], user, supervisor).unwrap();
+            assert_eq!(features.user(), set(user));
+            assert_eq!(features.supervisor(), set(supervisor));
+            assert_eq!(features.on_demand(), set(on_demand));
+        }
+    }
+
+    #[test]
+    fn an_xcr0_that_could_not_be_enabled_is_refused() {
+        let with_mpx = emerald_rapids()
+            .with_component(3, [0x40, 0x3c0, 0])
+            .with_component(4, [0x40, 0x400, 0]);
+        // Without x87; AVX without SSE; half of MPX; part of AVX-512; AVX-512 without AVX; half of
+        // the tiles (Linux 55cd57b596e8); not offered.
+        for user in [
+            0x0,
+            0x6,
+            0x5,
+            0xb,
+            0x67,
+            0xe3,
+            0x2_0003,
+            0x4_0003,
+            0x8_0003,
+            0x803,
+            1 << 63 | 3,
+        ] {
+            let refused = features(&with_mpx, &[18], user, 0).unwrap_err();
+            assert!(matches!(refused, GuestFeaturesError::User(_)), "{user:#x}");
+            assert_eq!(refused.errno(), Einval);
+        }
+    }
+
+    #[test]
+    fn tiles_need_the_process_to_have_asked_before_its_first_vcpu() {
+        let cpu = emerald_rapids();
+        let refused = features(&cpu, &[], 0x6_02e7, 0).unwrap_err();
+        assert_eq!(
+            refused,
+            GuestFeaturesError::NotPermitted(NotPermitted {
+                grantee: Grantee::Guests,
+                needed: set(1 << 18),
+                granted: ComponentSet::EMPTY
+            })
+        );
+        assert_eq!(refused.errno(), Eperm);
+    }
+
+    #[test]
+    fn only_cet_is_offered_of_the_supervisor_components_and_only_with_xsaves() {
+        let cpu = emerald_rapids();
+        for supervisor in [1 << 8, 1 << 10, 1 << 14, 1 << 15, 0x1c00] {
+            let refused = features(&cpu, &[], 3, supervisor).unwrap_err();
+            let (found, allowed) = (set(supervisor), set(0x1800));
+            assert_eq!(refused, GuestFeaturesError::Supervisor { found, allowed });
+            assert_eq!(refused.errno(), Einval);
+        }
+        let refused = features(&cpu.without_xsaves(), &[], 3, 0x1800).unwrap_err();
+        let (found, allowed) = (set(0x1800), ComponentSet::EMPTY);
+        assert_eq!(refused, GuestFeaturesError::Supervisor { found, allowed });
     }
 }

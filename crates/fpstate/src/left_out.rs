@@ -148,3 +148,142 @@ impl Candidates<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+
+    const EVERYTHING: ComponentSet = ComponentSet::from_bits(u64::MAX);
+
+    /// Each component that is left out, by number, with the reason.
+    fn left_out(cpu: &RecordedCpu, visible: ComponentSet) -> [Option<LeftOut>; 20] {
+        let enumeration = cpu.enumeration();
+        let candidates = Candidates {
+            enumeration: &enumeration,
+            visible,
+        };
+        let offered = candidates.offered();
+        let mut reasons = [None; 20];
+        for component in enumeration.components().iter() {
+            let reason = candidates.reason(component);
+            assert_eq!(reason.is_none(), offered.contains(component));
+            if let Some(slot) = reasons.get_mut(usize::from(component.number())) {
+                *slot = reason;
+            }
+        }
+        reasons
+    }
+
+    fn of(reasons: &[(usize, LeftOut)]) -> [Option<LeftOut>; 20] {
+        let mut expected = [None; 20];
+        expected[8] = Some(LeftOut::OfTheProcessor); // PT, on all CPUs here
+        for (number, reason) in reasons {
+            expected[*number] = Some(*reason);
+        }
+        expected
+    }
+
+    #[test]
+    fn of_a_recorded_cpu_only_processor_trace_is_left_out() {
+        assert_eq!(left_out(&emerald_rapids(), EVERYTHING), of(&[]));
+    }
+
+    #[test]
+    fn power_management_and_components_without_a_name_are_left_out() {
+        let cpu = emerald_rapids()
+            .with_component(13, [8, 0, 1])
+            .with_component(16, [8, 0, 1])
+            .with_component(20, [64, 0x2b00, 0]);
+        let expected = of(&[(13, LeftOut::OfTheProcessor), (16, LeftOut::OfTheProcessor)]);
+        assert_eq!(left_out(&cpu, EVERYTHING), expected);
+        let enumeration = cpu.enumeration();
+        let candidates = Candidates {
+            enumeration: &enumeration,
+            visible: EVERYTHING,
+        };
+        let twenty = Component::from_number(20).unwrap();
+        assert_eq!(candidates.reason(twenty), Some(LeftOut::Unnamed));
+    }
+
+    #[test]
+    fn what_the_command_line_hides_is_left_out_with_what_needs_it() {
+        let visible = EVERYTHING.without(Component::Avx).without(Component::CetU);
+        let expected = of(&[
+            (2, LeftOut::Hidden),
+            (5, LeftOut::PartnerMissing),
+            (6, LeftOut::PartnerMissing),
+            (7, LeftOut::PartnerMissing),
+            (11, LeftOut::Hidden),
+            (12, LeftOut::PartnerMissing),
+        ]);
+        assert_eq!(left_out(&emerald_rapids(), visible), expected);
+    }
+
+    #[test]
+    fn threads_have_cet_where_guests_cannot() {
+        let visible = EVERYTHING.without(Component::CetS);
+        let expected = of(&[(12, LeftOut::Hidden)]);
+        assert_eq!(left_out(&emerald_rapids(), visible), expected);
+    }
+
+    #[test]
+    fn a_component_whose_feature_is_not_announced_is_left_out() {
+        let no_leaf_7 = emerald_rapids().with(7, 0, |r| *r = Default::default());
+        let announced_by_leaf_7 = [5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 18];
+        let expected = of(&announced_by_leaf_7.map(|number| (number, LeftOut::NotAnnounced)));
+        assert_eq!(left_out(&no_leaf_7, EVERYTHING), expected);
+    }
+
+    #[test]
+    fn each_of_a_group_is_left_out_when_one_is_missing() {
+        let hidden = |user| emerald_rapids().with_user(user);
+        let partner = |numbers: &[usize]| {
+            let mut expected = of(&[]);
+            for number in numbers {
+                expected[*number] = Some(LeftOut::PartnerMissing);
+            }
+            expected
+        };
+        assert_eq!(left_out(&hidden(0xa7), EVERYTHING), partner(&[5, 7]));
+        assert_eq!(left_out(&hidden(0x67), EVERYTHING), partner(&[5, 6]));
+        assert_eq!(left_out(&hidden(0xe3), EVERYTHING), partner(&[5, 6, 7]));
+        assert_eq!(left_out(&hidden(0x2_0003), EVERYTHING), partner(&[17]));
+        assert_eq!(left_out(&hidden(0x4_0003), EVERYTHING), partner(&[18]));
+        let half_mpx = hidden(0x3).with_component(3, [0x40, 0x3c0, 0]);
+        assert_eq!(left_out(&half_mpx, EVERYTHING), partner(&[3]));
+    }
+
+    #[test]
+    fn without_xsaves_neither_supervisor_components_nor_tiles_are_left() {
+        let mut expected = of(&[(17, LeftOut::PartnerMissing), (18, LeftOut::NeedsXfd)]);
+        for number in [10, 11, 12, 14, 15] {
+            expected[number] = Some(LeftOut::NeedsXsaves);
+        }
+        assert_eq!(
+            left_out(&emerald_rapids().without_xsaves(), EVERYTHING),
+            expected
+        );
+    }
+
+    #[test]
+    fn tiles_that_cannot_be_disabled_are_left_out() {
+        let expected = of(&[(17, LeftOut::PartnerMissing), (18, LeftOut::NeedsXfd)]);
+        let no_xfd = emerald_rapids().with(0xd, 1, |r| r.eax &= !(1 << 4));
+        assert_eq!(left_out(&no_xfd, EVERYTHING), expected);
+        let no_bit = emerald_rapids().with(0xd, 18, |r| r.ecx &= !(1 << 2));
+        assert_eq!(left_out(&no_bit, EVERYTHING), expected);
+    }
+
+    /// Linux 2848ff28d180: architectural LBR may be announced without XSAVES managing it.
+    #[test]
+    fn lbr_that_xsaves_does_not_manage_is_no_component() {
+        let cpu = emerald_rapids().with(0xd, 1, |r| r.ecx &= !(1 << 15));
+        let enumeration = cpu.enumeration();
+        let candidates = Candidates {
+            enumeration: &enumeration,
+            visible: EVERYTHING,
+        };
+        assert!(!candidates.offered().contains(Component::Lbr));
+    }
+}

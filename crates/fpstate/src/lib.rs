@@ -52,6 +52,7 @@
 //! * [`left_out`] - which components are not offered, and why
 //! * [`contradiction`] - how CPUID contradicts itself
 //! * [`offer`] - [`Offer`]: what a kernel offers on CPUs of one kind
+//! * [`permission_error`] - why a component may not be used
 //! * [`permissions`] - [`Permissions`]: what a process's threads and guests may use on demand
 //! * [`guest_features`] - [`GuestFeatures`]: what one guest's CPUID offers
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
@@ -81,6 +82,9 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[cfg(test)]
+mod recorded_cpu;
+
 pub mod layout;
 pub mod storage;
 #[cfg(feature = "alloc")]
@@ -100,6 +104,7 @@ pub mod errno;
 pub mod left_out;
 pub mod contradiction;
 pub mod offer;
+pub mod permission_error;
 pub mod permissions;
 pub mod guest_features;
 pub mod thread;
@@ -135,9 +140,8 @@ pub use layout::{Layout, LayoutError, Placed};
 pub use left_out::LeftOut;
 pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
-pub use permissions::{
-    GuestPermit, NotPermitted, PermissionError, Permissions, SignalStackError, SignalStacks,
-};
+pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
+pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use signal_frame::{SignalFrame, SignalFrameError};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;

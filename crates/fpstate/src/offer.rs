@@ -271,3 +271,243 @@ impl<'e> Offer<'e> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::instructions::SaveInstruction;
+    use crate::layout::LayoutError;
+    use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+    use fpstate_arch::xsave_header::Format;
+    use std::vec::Vec;
+
+    const fn set(bits: u64) -> ComponentSet {
+        ComponentSet::from_bits(bits)
+    }
+
+    #[test]
+    fn every_component_has_its_role_and_the_registers_enable_them_all() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        assert_eq!(offer.contradiction(), None);
+        assert_eq!(offer.user_components(), set(0x6_02e7));
+        // Without PKRU (9); with PASID, CET_U and UINTR (10, 11, 14).
+        assert_eq!(offer.default_components(), set(0x2_4ce7));
+        assert_eq!(offer.on_demand(), set(1 << 18));
+        assert_eq!(offer.guest_only(), set(1 << 12));
+        assert_eq!(offer.independent(), set(1 << 15));
+        assert_eq!(offer.guest_supervisor(), set(0x1800));
+        let ControlRegisters { xcr0, xss, xfd } = offer.control_registers();
+        assert_eq!(xcr0.components(), set(0x6_02e7));
+        assert_eq!(xss.components(), set(0xdc00));
+        assert_eq!(xfd.components(), set(1 << 18));
+        let instructions = offer.instructions();
+        assert_eq!(instructions.save(), SaveInstruction::Xsaves);
+        assert_eq!(instructions.withheld(), offer.independent());
+        assert_eq!(instructions.guest_only(), offer.guest_only());
+        assert!(instructions.has_xfd());
+        let left_out: Vec<_> = offer.left_out().collect();
+        assert_eq!(left_out, [(Component::Pt, LeftOut::OfTheProcessor)]);
+    }
+
+    #[test]
+    fn states_have_room_for_what_is_theirs() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let everything = set(u64::MAX);
+        for (layout, components, len) in [
+            (offer.thread_layout(), 0x2_4ce7, 2624),
+            (offer.guest_layout(), 0x2_5ce7, 2624),
+            (
+                offer.layout_with(Grantee::Threads, everything),
+                0x6_4ce7,
+                10816,
+            ),
+            (
+                offer.layout_with(Grantee::Guests, everything),
+                0x6_5ce7,
+                10816,
+            ),
+        ] {
+            assert_eq!(layout.components(), set(components));
+            assert_eq!(layout.format(), Format::Compacted);
+            assert_eq!(layout.area_len(), len);
+            // As if it had been made for these components alone.
+            let alone = Layout::compacted(&cpu, set(components)).unwrap();
+            assert_eq!(layout.area_len(), alone.area_len());
+            assert!(layout.extended_components().eq(alone.extended_components()));
+        }
+        let image = offer.image_layout(set(0x2e7));
+        assert_eq!(
+            (image.format(), image.area_len()),
+            (Format::Standard, 0xa88)
+        );
+        assert_eq!(offer.image_layout(everything).area_len(), 0x2b00);
+    }
+
+    /// Linux a758ae2885ea: APX ends below the components with lower numbers.
+    #[test]
+    fn an_image_with_apx_is_as_long_as_its_last_component_needs() {
+        let cpu = emerald_rapids().with_component(19, [0x80, 0x3c0, 0]);
+        let cpu = cpu.enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        assert_eq!(offer.contradiction(), None);
+        assert_eq!(offer.image_layout(set(0x8_02e7)).area_len(), 0xa88);
+        assert_eq!(offer.image_layout(set(0x8_0007)).area_len(), 0x440);
+    }
+
+    #[test]
+    fn hidden_tiles_leave_xfd_alone_and_x87_and_sse_cannot_be_hidden() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::limited_to(&cpu, ComponentSet::only(Component::Avx));
+        assert_eq!(offer.user_components(), set(7));
+        assert_eq!(offer.control_registers().xfd, Xfd::NOTHING);
+        assert!(!offer.instructions().has_xfd());
+        assert_eq!(offer.guest_supervisor(), ComponentSet::EMPTY);
+        let hidden = (Component::TileData, LeftOut::Hidden);
+        assert!(offer.left_out().any(|left_out| left_out == hidden));
+    }
+
+    #[test]
+    fn guests_have_both_cet_components_or_none() {
+        for hidden in [Component::CetU, Component::CetS] {
+            let cpu = emerald_rapids().enumeration();
+            let offer = Offer::limited_to(&cpu, set(u64::MAX).without(hidden));
+            assert_eq!(offer.guest_supervisor(), ComponentSet::EMPTY);
+        }
+    }
+
+    #[test]
+    fn without_xsaves_states_have_user_components_only() {
+        let cpu = emerald_rapids().without_xsaves().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        assert_eq!(offer.contradiction(), None);
+        assert_eq!(offer.instructions().save(), SaveInstruction::Xsavec);
+        assert_eq!(offer.control_registers().xss, Xss::AFTER_RESET);
+        assert_eq!(offer.guest_layout().components(), set(0xe7));
+    }
+
+    fn assert_runs_with_fxsave(offer: &Offer<'_>) {
+        assert_eq!(offer.instructions(), SwitchInstructions::fxsave_only());
+        let after_reset = ControlRegisters {
+            xcr0: Xcr0::AFTER_RESET,
+            xss: Xss::AFTER_RESET,
+            xfd: Xfd::NOTHING,
+        };
+        assert_eq!(offer.control_registers(), after_reset);
+        assert_eq!(offer.user_components(), ComponentSet::LEGACY);
+        assert_eq!(offer.default_components(), ComponentSet::LEGACY);
+        for roles in [offer.on_demand(), offer.guest_only(), offer.independent()] {
+            assert_eq!(roles, ComponentSet::EMPTY);
+        }
+        assert_eq!(offer.guest_supervisor(), ComponentSet::EMPTY);
+        let all = set(u64::MAX);
+        for layout in [
+            offer.thread_layout(),
+            offer.guest_layout(),
+            offer.layout_with(Grantee::Guests, all),
+            offer.image_layout(all),
+        ] {
+            assert_eq!((layout.format(), layout.area_len()), (Format::Fxsave, 512));
+        }
+    }
+
+    #[test]
+    fn a_cpu_without_xsave_contradicts_nothing_and_runs_with_fxsave() {
+        let cpu = emerald_rapids().without_xsave().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        assert_eq!(offer.contradiction(), None);
+        assert_runs_with_fxsave(&offer);
+        assert_eq!(offer.left_out().count(), 0);
+    }
+
+    #[track_caller]
+    fn assert_given_up(cpu: &RecordedCpu, contradiction: Contradiction) {
+        let cpu = cpu.enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        assert_eq!(offer.contradiction(), Some(contradiction));
+        assert_runs_with_fxsave(&offer);
+        let given_up: Vec<_> = offer.left_out().collect();
+        let beyond_legacy = cpu.components().difference(ComponentSet::LEGACY);
+        let expected: Vec<_> = beyond_legacy
+            .iter()
+            .map(|component| (component, LeftOut::XsaveGivenUp))
+            .collect();
+        assert_eq!(given_up, expected);
+    }
+
+    #[test]
+    fn xsave_without_x87_or_sse_is_given_up() {
+        for user in [0, 1, 2, 6] {
+            let found = set(user.into());
+            let contradiction = Contradiction::WithoutLegacy { found };
+            assert_given_up(&emerald_rapids().with_user(user), contradiction);
+        }
+    }
+
+    /// Linux ea68e39190cf.
+    #[test]
+    fn xsave_with_apx_beside_mpx_is_given_up_unless_one_is_hidden() {
+        let cpu = emerald_rapids()
+            .with_component(3, [0x40, 0x3c0, 0])
+            .with_component(4, [0x40, 0x400, 0])
+            .with_component(19, [0x80, 0x3c0, 0]);
+        let error = Xcr0::new(set(0xe_02ff), set(0xe_02ff)).unwrap_err();
+        assert_given_up(&cpu, Contradiction::Xcr0(error));
+        let cpu = cpu.enumeration();
+        let visible = set(u64::MAX).difference(ComponentSet::MPX);
+        assert_eq!(Offer::limited_to(&cpu, visible).contradiction(), None);
+    }
+
+    #[test]
+    fn xsave_is_given_up_when_components_have_no_place() {
+        let avx = Component::Avx;
+        let contradiction = Contradiction::Layout(LayoutError::WithoutLength { component: avx });
+        assert_given_up(&emerald_rapids().with(0xd, 2, |r| r.eax = 0), contradiction);
+
+        let pkru = Component::Pkru;
+        let contradiction = Contradiction::Layout(LayoutError::InsideHeader {
+            component: pkru,
+            offset: 512,
+        });
+        let cpu = emerald_rapids().with(0xd, 9, |r| r.ebx = 512);
+        assert_given_up(&cpu, contradiction);
+
+        let (first, second) = (Component::Opmask, Component::ZmmHi256);
+        let contradiction = Contradiction::Layout(LayoutError::Overlap { first, second });
+        let cpu = emerald_rapids().with(0xd, 6, |r| r.ebx = 0x440 + 63);
+        assert_given_up(&cpu, contradiction);
+    }
+
+    #[test]
+    fn xsave_is_given_up_when_a_component_is_not_what_the_manuals_say() {
+        let component = Component::CetU;
+        let longer = emerald_rapids().with(0xd, 11, |r| r.eax = 24);
+        let (found, allowed) = (24, 16);
+        let contradiction = Contradiction::Len {
+            component,
+            found,
+            allowed,
+        };
+        assert_given_up(&longer, contradiction);
+        let user = emerald_rapids().with(0xd, 11, |r| r.ecx = 0);
+        assert_given_up(&user, Contradiction::WrongKind { component });
+    }
+
+    #[test]
+    fn xsave_is_given_up_when_cpuids_own_length_is_too_short() {
+        let cpu = emerald_rapids().with(0xd, 0, |r| r.ecx = 0x2b00 - 1);
+        let (found, needed) = (0x2b00 - 1, 0x2b00);
+        assert_given_up(&cpu, Contradiction::StandardLen { found, needed });
+    }
+
+    #[test]
+    fn what_is_left_out_may_be_as_wrong_as_it_likes() {
+        let cpu = emerald_rapids()
+            .with(0xd, 8, |r| r.eax = 0)
+            .with(0xd, 15, |r| r.eax = 64);
+        let cpu = cpu.enumeration();
+        assert_eq!(Offer::for_ring0(&cpu).contradiction(), None);
+    }
+}

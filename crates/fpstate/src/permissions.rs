@@ -2,14 +2,13 @@
 //!
 //! The answers are those of Linux's `arch_prctl()` with `ARCH_REQ_XCOMP_PERM` and its relatives.
 
-use core::fmt;
 use core::iter::Empty;
 
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::xsave_header::Format;
 
-use crate::errno::Errno;
 use crate::offer::{Grantee, Offer};
+use crate::permission_error::{NotPermitted, PermissionError, SignalStackError};
 
 /// "FPXE", which stands behind the XSAVE image of a signal frame.
 const MAGIC2_LEN: usize = 4;
@@ -226,119 +225,200 @@ impl Permissions {
     }
 }
 
-/// Why a request for a component is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PermissionError {
-    /// No component has this number.
-    NoSuchComponent {
-        /// The number.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno::{self, Ebusy, Einval, Enospc, Eopnotsupp};
+    use crate::recorded_cpu::emerald_rapids;
+    use Grantee::{Guests, Threads};
+
+    const TILES: u32 = 18;
+    const TILE_DATA: ComponentSet = ComponentSet::only(Component::TileData);
+
+    fn ask(
+        permissions: &mut Permissions,
+        offer: &Offer<'_>,
+        grantee: Grantee,
         number: u32,
-    },
-    /// The component needs no permission, or is not offered.
-    NotOnDemand {
-        /// The component.
-        component: Component,
-        /// Components to ask for.
-        on_demand: ComponentSet,
-    },
-    /// The process has vCPUs.
-    GuestsFrozen,
-    /// A thread's alternate signal stack would be too small.
-    SignalStack(SignalStackError),
-}
+    ) -> Result<(), Errno> {
+        permissions
+            .request(offer, grantee, number, SignalStacks::none())
+            .map_err(|error| error.errno())
+    }
 
-impl PermissionError {
-    /// What a Linux-compatible kernel answers.
-    #[must_use]
-    pub const fn errno(&self) -> Errno {
-        match self {
-            Self::NoSuchComponent { .. } => Errno::Einval,
-            Self::NotOnDemand { .. } => Errno::Eopnotsupp,
-            Self::GuestsFrozen => Errno::Ebusy,
-            // For stacks that are there already, not the ENOMEM of sigaltstack().
-            Self::SignalStack(_) => Errno::Enospc,
+    #[test]
+    fn a_cpu_without_tiles_answers_as_linux_does_there() {
+        // XCR0=7: GET_XCOMP_PERM is 7; 2, 17, 18, 19 give EOPNOTSUPP, 20 and 64 give EINVAL.
+        let cpu = emerald_rapids().with_user(7).enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        for grantee in [Threads, Guests] {
+            assert_eq!(permissions.granted(grantee).bits(), 7);
+            for number in [2, 17, 18, 19] {
+                let answer = ask(&mut permissions, &offer, grantee, number);
+                assert_eq!(answer, Err(Eopnotsupp), "{number}");
+            }
+            for number in [20, 62, 63, 64, 255, 256, 256 + TILES, u32::MAX] {
+                let answer = ask(&mut permissions, &offer, grantee, number);
+                assert_eq!(answer, Err(Einval), "{number}");
+            }
         }
     }
-}
 
-impl fmt::Display for PermissionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchComponent { number } => {
-                write!(f, "no component is known by number {number}")
-            }
-            Self::NotOnDemand {
-                component,
-                on_demand,
-            } => write!(f, "{component} is not on demand; on demand: {on_demand}"),
-            Self::GuestsFrozen => {
-                f.write_str("guests' permissions are frozen: the process has a vCPU")
-            }
-            Self::SignalStack(error) => error.fmt(f),
+    #[test]
+    fn a_grant_is_seen_by_its_grantee_alone_and_shows_no_supervisor_component() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        assert_eq!(permissions.granted(Threads).bits(), 0x202e7);
+        assert_eq!(ask(&mut permissions, &offer, Threads, TILES), Ok(()));
+        assert_eq!(permissions.granted(Threads).bits(), 0x602e7);
+        assert_eq!(permissions.granted(Guests).bits(), 0x202e7);
+        assert_eq!(ask(&mut permissions, &offer, Guests, TILES), Ok(()));
+        assert_eq!(permissions.granted(Guests).bits(), 0x602e7);
+        assert_eq!(ask(&mut permissions, &offer, Threads, 17), Err(Eopnotsupp));
+        // The layout after the grant still has them (bug 32, hazard H7).
+        let layout = offer.layout_with(Threads, permissions.on_demand(Threads));
+        let supervisor = cpu
+            .supervisor_components()
+            .intersection(offer.default_components());
+        assert!(!supervisor.is_empty() && layout.components().contains_all(supervisor));
+    }
+
+    #[test]
+    fn from_the_first_vcpu_on_guests_keep_what_they_have() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut late = Permissions::new(&offer);
+        let mut early = late;
+        assert_eq!(late.freeze_guests().on_demand(), ComponentSet::EMPTY);
+        assert_eq!(ask(&mut late, &offer, Guests, TILES), Err(Ebusy));
+        assert_eq!(late.granted(Guests).bits(), 0x202e7);
+        assert_eq!(ask(&mut late, &offer, Threads, TILES), Ok(()));
+        assert_eq!(ask(&mut late, &offer, Guests, 17), Err(Eopnotsupp));
+
+        assert_eq!(ask(&mut early, &offer, Guests, TILES), Ok(()));
+        assert_eq!(early.freeze_guests().on_demand(), TILE_DATA);
+        assert_eq!(ask(&mut early, &offer, Guests, TILES), Ok(()));
+        assert_eq!(early.freeze_guests().on_demand(), TILE_DATA);
+    }
+
+    #[test]
+    fn a_child_inherits_the_grants_and_not_the_freeze() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut parent = Permissions::new(&offer);
+        ask(&mut parent, &offer, Threads, TILES).unwrap();
+        parent.freeze_guests();
+        let mut child = parent.fork();
+        assert_eq!(child.granted(Threads), parent.granted(Threads));
+        assert_eq!(ask(&mut child, &offer, Guests, TILES), Ok(()));
+        assert_eq!(ask(&mut parent, &offer, Guests, TILES), Err(Ebusy));
+    }
+
+    #[test]
+    fn another_program_has_to_ask_again() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        for grantee in [Threads, Guests] {
+            ask(&mut permissions, &offer, grantee, TILES).unwrap();
+        }
+        permissions.freeze_guests();
+        permissions.exec();
+        assert_eq!(permissions, Permissions::new(&offer));
+    }
+
+    /// Standard format: tile configuration ends at 0xb00, tiles at 0x2b00; 4 bytes of magic.
+    const FRAME: usize = 700 + 0x2b00 + 4;
+
+    #[test]
+    fn every_threads_signal_stack_has_to_hold_the_larger_frame() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        for (lens, answer) in [
+            ([0, 0, 0], Ok(())),
+            ([0, FRAME, FRAME + 1], Ok(())),
+            ([FRAME, 0, FRAME - 1], Err(Enospc)),
+            ([2048, FRAME, 0], Err(Enospc)),
+        ] {
+            let mut permissions = Permissions::new(&offer);
+            let stacks = || SignalStacks::new(700, lens.into_iter());
+            let answered = permissions.request(&offer, Threads, TILES, stacks());
+            assert_eq!(answered.map_err(|error| error.errno()), answer);
+            let granted = permissions.granted(Threads).contains(Component::TileData);
+            assert_eq!(granted, answer.is_ok());
+            assert_eq!(
+                permissions.request(&offer, Guests, TILES, stacks()),
+                Ok(()),
+                "a guest's state is in no signal frame"
+            );
         }
     }
-}
 
-impl core::error::Error for PermissionError {}
+    #[test]
+    fn a_request_that_is_granted_already_looks_at_no_signal_stack() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        ask(&mut permissions, &offer, Threads, TILES).unwrap();
+        let small = SignalStacks::new(700, [2048].into_iter());
+        assert_eq!(permissions.request(&offer, Threads, TILES, small), Ok(()));
+    }
 
-/// An alternate signal stack has no room for a signal frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignalStackError {
-    /// Its length in bytes.
-    pub found: usize,
-    /// The length of the largest frame.
-    pub needed: usize,
-}
+    #[test]
+    fn small_signal_stacks_are_refused_from_the_first_grant_on() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        assert_eq!(permissions.check_signal_stack(&offer, 700, 2048), Ok(()));
+        ask(&mut permissions, &offer, Guests, TILES).unwrap();
+        assert_eq!(permissions.check_signal_stack(&offer, 700, 2048), Ok(()));
+        ask(&mut permissions, &offer, Threads, TILES).unwrap();
+        for len in [0, FRAME] {
+            assert_eq!(permissions.check_signal_stack(&offer, 700, len), Ok(()));
+        }
+        let refused = permissions.check_signal_stack(&offer, 700, FRAME - 1);
+        assert_eq!(
+            refused,
+            Err(SignalStackError {
+                found: FRAME - 1,
+                needed: FRAME
+            })
+        );
+        assert_eq!(refused.map_err(|error| error.errno()), Err(Errno::Enomem));
+    }
 
-impl SignalStackError {
-    /// What a Linux-compatible kernel's `sigaltstack()` answers.
-    #[must_use]
-    pub const fn errno(&self) -> Errno {
-        Errno::Enomem
+    #[test]
+    fn what_is_used_without_permission_is_named() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        ask(&mut permissions, &offer, Guests, TILES).unwrap();
+        assert_eq!(permissions.require(Guests, TILE_DATA), Ok(()));
+        let refused = permissions.require(Threads, TILE_DATA);
+        assert_eq!(
+            refused,
+            Err(NotPermitted {
+                grantee: Threads,
+                needed: TILE_DATA,
+                granted: ComponentSet::from_bits(0x202e7)
+            })
+        );
+        assert_eq!(refused.map_err(|error| error.errno()), Err(Errno::Eperm));
+        let avx = ComponentSet::only(Component::Avx);
+        assert_eq!(permissions.require(Threads, avx), Ok(()));
+    }
+
+    #[test]
+    fn a_cpu_that_gave_up_xsave_has_the_short_frame() {
+        let cpu = emerald_rapids().without_xsave().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let permissions = Permissions::new(&offer);
+        assert_eq!(permissions.granted(Threads), ComponentSet::LEGACY);
+        assert_eq!(
+            permissions.frame_len(&offer, ComponentSet::EMPTY, 700),
+            1212
+        );
     }
 }
-
-impl fmt::Display for SignalStackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { found, needed } = self;
-        write!(
-            f,
-            "alternate signal stack of {found} bytes; allowed: 0, or {needed} and above"
-        )
-    }
-}
-
-impl core::error::Error for SignalStackError {}
-
-/// A component is used without permission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotPermitted {
-    /// Who uses it.
-    pub grantee: Grantee,
-    /// The components used.
-    pub needed: ComponentSet,
-    /// The components granted.
-    pub granted: ComponentSet,
-}
-
-impl NotPermitted {
-    /// What a Linux-compatible kernel answers.
-    #[must_use]
-    pub const fn errno(&self) -> Errno {
-        Errno::Eperm
-    }
-}
-
-impl fmt::Display for NotPermitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = self.needed.difference(self.granted);
-        let (grantee, granted) = (self.grantee, self.granted);
-        write!(
-            f,
-            "{grantee} may not use {missing}; permitted so far: {granted}"
-        )
-    }
-}
-
-impl core::error::Error for NotPermitted {}
