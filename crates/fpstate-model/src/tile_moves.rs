@@ -110,7 +110,8 @@ mod tests {
     use super::*;
     use crate::control_state::TaskSwitched;
     use crate::memory::NotPresent;
-    use crate::recorded_cpus::{emerald_rapids, generator, tile_config};
+    use crate::recorded_cpus::{Area, emerald_rapids, generator, tile_config};
+    use crate::tile_registers::TILE_CONFIG;
     use fpstate_arch::{Component, ComponentSet, Processor, Xfd, XfdErr};
 
     /// Tile 1: 3 rows of 8 bytes.
@@ -277,5 +278,21 @@ mod tests {
         assert_eq!(cpu.tilestored(1, &mut memory, 8), fault);
         assert_eq!(cpu.sttilecfg().unwrap()[1], 2);
         assert_eq!((memory[15], memory[16]), (16, 0));
+    }
+
+    #[test]
+    fn a_start_row_that_changes_is_a_change_of_the_configuration() {
+        let mut cpu = cpu_with_a_tile();
+        let mut config = tile_config(&[(1, 3, 8)]);
+        config[1] = 1;
+        cpu.ldtilecfg(&config).unwrap();
+        let mut area = Area::of(0);
+        cpu.xsaves(&mut area.0, TILE_CONFIG).unwrap();
+        cpu.xrstors(&area.0, TILE_CONFIG).unwrap();
+        let mut memory = [0xaa; 24];
+        cpu.tilestored(1, &mut memory, 8).unwrap();
+        assert_eq!((memory[7], memory[8]), (0xaa, 0)); // row 0 has been stored before
+        cpu.xsaves(&mut area.0, TILE_CONFIG).unwrap();
+        assert_eq!(area.0[576..578], [1, 0]); // SDM 1, 13.11: modified, so written
     }
 }

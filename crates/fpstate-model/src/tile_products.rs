@@ -120,7 +120,8 @@ mod tests {
         cpu.tileloadd(0, &c, 12).unwrap();
         cpu.tileloadd(1, &a, 8).unwrap();
         cpu.tileloadd(2, &b, 12).unwrap();
-        cpu.registers_mut().component(Component::TileData).unwrap()[15] = 0x77;
+        let register = cpu.registers_mut().component(Component::TileData).unwrap();
+        (register[15], register[2 * 64], register[15 * 64 + 63]) = (0x77, 0x77, 0x77);
         cpu.tdpbssd(0, 1, 2).unwrap();
         let mut product = [0; 24];
         cpu.tilestored(0, &mut product, 12).unwrap();
@@ -131,6 +132,18 @@ mod tests {
         assert_eq!(data[12..64], [0; 52]);
         assert_eq!(data[128..1024], [0; 896]);
         assert_eq!(data[3 * 1024], 0xff);
+    }
+
+    #[test]
+    fn a_product_uses_tile_data_and_ends_an_interrupted_move() {
+        let mut cpu = emerald_rapids();
+        let mut config = tile_config(&SHAPES);
+        config[1] = 1;
+        cpu.ldtilecfg(&config).unwrap();
+        assert!(!cpu.in_use().contains(Component::TileData));
+        cpu.tdpbssd(0, 1, 2).unwrap();
+        assert!(cpu.in_use().contains(Component::TileData));
+        assert_eq!(cpu.sttilecfg(), Ok(tile_config(&SHAPES)));
     }
 
     #[test]
