@@ -44,7 +44,8 @@ pub const FXSAVE_ONLY: RecordedCpu = RecordedCpu {
     source: Source::Written(&[INTEL, leaf(1, 0, [0x6b1, 0, 0, 0x0383_fbff])]),
 };
 
-/// XSAVE and AVX without XSAVEOPT: as AMD family 15H, its LWP (component 62) left out; no dump.
+/// XSAVE and AVX without XSAVEOPT: as AMD family 15H, its LWP (component 62) left out; no dump. Without
+/// leaf 80000008H it has no `XSaveErPtr` either, as that family.
 pub const XSAVE_ONLY: RecordedCpu = RecordedCpu {
     name: "XSAVE without XSAVEOPT",
     source: Source::Written(&[
@@ -139,7 +140,9 @@ impl RecordedCpu {
     pub fn error_pointers(&self) -> ErrorPointers {
         match self.model().vendor_differences().x87_pointers {
             X87Pointers::Always => ErrorPointers::Kept,
-            X87Pointers::WhileExceptionPending => ErrorPointers::OnlyWithException,
+            X87Pointers::WhileExceptionPending | X87Pointers::LeftAlone => {
+                ErrorPointers::OnlyWithException
+            }
         }
     }
 }

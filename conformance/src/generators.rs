@@ -25,7 +25,9 @@ pub fn seeds(count: u64) -> Vec<u64> {
 pub enum ErrorPointers {
     /// Intel.
     Kept,
-    /// AMD: stored as 0, so user code that has values there finds 0 after a switch.
+    /// AMD: stored as 0, so user code that has values there finds 0 after a switch. On CPUs without
+    /// `XSaveErPtr` not stored at all, so it finds another's (CVE-2006-1056). User code of the tests
+    /// has no values there, on either.
     OnlyWithException,
 }
 

@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::poisoning::PresumedUse;
 use crate::register_file::{RegisterFile, X87};
 use crate::tracking::{Optimisation, Tracking};
-use crate::vendor::{InUseTracking, VendorDifferences};
+use crate::vendor::{InUseTracking, VendorDifferences, X87Pointers};
 
 /// One logical processor in software.
 ///
@@ -44,7 +44,8 @@ pub struct ModelCpu {
 impl ModelCpu {
     /// A processor that answers CPUID from `leaves`: `(leaf, sub-leaf, registers)`. Leaf 0DH may
     /// come from a machine with any XCR0; what depends on XCR0 and IA32_XSS is computed anew. Leaf
-    /// 0 chooses [`VendorDifferences`], and without it they are Intel's.
+    /// 0 chooses [`VendorDifferences`], and without it they are Intel's; AMD without leaf 80000008H,
+    /// or with EBX\[2\] = 0 there, has [`X87Pointers::LeftAlone`].
     #[must_use]
     pub fn new(leaves: &[(u32, u32, CpuidRegisters)]) -> Self {
         let enumeration = Enumeration::read(RecordedLeaves(leaves));
@@ -68,6 +69,9 @@ impl ModelCpu {
         };
         if cpu.recorded_leaf(0, 0).ebx == AUTHENTIC_AMD_EBX {
             cpu.vendor = VendorDifferences::AMD;
+            if cpu.recorded_leaf(0x8000_0008, 0).ebx & XSAVE_ER_PTR == 0 {
+                cpu.vendor.x87_pointers = X87Pointers::LeftAlone;
+            }
         }
         cpu.set_cr4_pke(Pke::Set);
         cpu
@@ -191,6 +195,8 @@ impl ModelCpu {
 
 /// Leaf 0 of AMD and of Hygon, "Auth" and "Hygo"; only AMD has been compared with the model.
 const AUTHENTIC_AMD_EBX: u32 = u32::from_le_bytes(*b"Auth");
+/// CPUID.80000008H:EBX of AMD. The leaf, or the bit, is missing on CPUs before Zen.
+const XSAVE_ER_PTR: u32 = 1 << 2;
 
 /// Access of user code to the registers. What is touched counts as written, whatever the value.
 ///
@@ -205,6 +211,15 @@ impl<'a> RegistersMut<'a> {
     pub fn x87(self) -> &'a mut X87 {
         self.cpu.wrote(ComponentSet::only(Component::X87));
         &mut self.cpu.registers.x87
+    }
+
+    /// FNCLEX; EMMS; FILD of a zero: what kernels execute before a restore where the CPU is one of
+    /// [`X87Pointers::LeftAlone`]. FIP, FDP and FOP are those of the FILD.
+    pub fn fnclex_emms_fild(self, fip: u64, fdp: u64, fop: u16) {
+        let x87 = self.x87();
+        x87.clear_exceptions();
+        x87.push_zero_on_empty_stack();
+        (x87.fip, x87.fdp, x87.fop) = (fip, fdp, fop);
     }
 
     /// XMM0 to XMM15.

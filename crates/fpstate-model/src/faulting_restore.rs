@@ -102,7 +102,7 @@ impl ModelCpu {
             FaultingRestore::LoadsNothing => {}
             FaultingRestore::LoadsWhatItReached => {
                 if self.require_present(area, X87_BYTES).is_ok() {
-                    self.registers.x87 = restored_x87(region, self.vendor);
+                    self.registers.x87 = restored_x87(region, &self.registers.x87, self.vendor);
                     self.wrote(ComponentSet::only(Component::X87));
                 }
             }

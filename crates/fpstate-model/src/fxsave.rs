@@ -36,7 +36,7 @@ impl ModelCpu {
             self.restore_x87_before(area, &region);
             return Err(fault);
         }
-        self.registers.x87 = restored_x87(&region, self.vendor);
+        self.registers.x87 = restored_x87(&region, &self.registers.x87, self.vendor);
         self.registers.sse.xmm = region.xmm;
         self.registers.sse.mxcsr = region.mxcsr;
         self.wrote(ComponentSet::LEGACY);

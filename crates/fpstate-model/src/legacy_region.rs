@@ -31,7 +31,12 @@ pub(crate) fn save_x87(region: &mut LegacyRegion, x87: &X87, pointers: X87Pointe
     region.reserved_5 = 0;
     (region.fop, region.fip, region.fdp) = match pointers {
         X87Pointers::WhileExceptionPending if !x87.has_pending_exception() => (0, 0, 0),
-        X87Pointers::WhileExceptionPending | X87Pointers::Always => (*fop, *fip, *fdp),
+        X87Pointers::LeftAlone if !x87.has_pending_exception() => {
+            (region.fop, region.fip, region.fdp)
+        }
+        X87Pointers::LeftAlone | X87Pointers::WhileExceptionPending | X87Pointers::Always => {
+            (*fop, *fip, *fdp)
+        }
     };
     for (to, value) in region.st.iter_mut().zip(st) {
         // The six bytes above each value are reserved; they are written as 0.
@@ -42,9 +47,9 @@ pub(crate) fn save_x87(region: &mut LegacyRegion, x87: &X87, pointers: X87Pointe
     }
 }
 
-/// What x87 holds after it was loaded from `region`. The manual says nothing of the reserved bits;
+/// What x87, which holds `before`, holds after it was loaded from `region`. The manual says nothing of the reserved bits;
 /// Zen 4 drops them and derives FSW.ES and FSW.B from the flags and masks it loads.
-pub(crate) fn restored_x87(region: &LegacyRegion, vendor: VendorDifferences) -> X87 {
+pub(crate) fn restored_x87(region: &LegacyRegion, before: &X87, vendor: VendorDifferences) -> X87 {
     let mut x87 = X87 {
         fcw: region.fcw & FCW_EXISTING | FCW_ALWAYS_1,
         fsw: region.fsw & !(ES | B),
@@ -61,9 +66,13 @@ pub(crate) fn restored_x87(region: &LegacyRegion, vendor: VendorDifferences) -> 
     }
     if x87.has_pending_exception() {
         x87.fsw |= ES | B;
-    } else if vendor.x87_pointers == X87Pointers::WhileExceptionPending {
-        (x87.fop, x87.fip, x87.fdp) = (0, 0, 0);
+        return x87;
     }
+    (x87.fop, x87.fip, x87.fdp) = match vendor.x87_pointers {
+        X87Pointers::Always => (x87.fop, x87.fip, x87.fdp),
+        X87Pointers::WhileExceptionPending => (0, 0, 0),
+        X87Pointers::LeftAlone => (before.fop, before.fip, before.fdp),
+    };
     x87
 }
 
@@ -87,7 +96,10 @@ pub(crate) const fn is_loadable(mxcsr: Mxcsr, vendor: VendorDifferences) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fpstate_arch::AbridgedTagWord;
+    use crate::cpu::ModelCpu;
+    use crate::profile::Profile;
+    use crate::recorded_cpus::{ALL, Area, GENOA, cpu_with_everything_enabled};
+    use fpstate_arch::{AbridgedTagWord, Component, Fault, Processor};
 
     /// FCW masks no exception and FSW has the invalid-operation flag; ES and B are left 0.
     const PENDING: X87 = X87 {
@@ -109,7 +121,7 @@ mod tests {
         save_x87(&mut region, x87, vendor.x87_pointers);
         // Reserved bytes beside x87 fields are written as 0: seen on Zen 4.
         assert_eq!((&region.st[7][10..], region.reserved_5), (&[0; 6][..], 0));
-        restored_x87(&region, vendor)
+        restored_x87(&region, &X87::INITIAL, vendor)
     }
 
     #[test]
@@ -141,7 +153,7 @@ mod tests {
                 fop: 0xffff,
                 ..LegacyRegion::INITIAL
             };
-            let x87 = restored_x87(&region, VendorDifferences::INTEL);
+            let x87 = restored_x87(&region, &X87::INITIAL, VendorDifferences::INTEL);
             assert_eq!((x87.fcw, x87.fsw), (stored_fcw, stored_fsw));
             assert_eq!(x87.fop, 0x07ff);
         }
@@ -166,5 +178,140 @@ mod tests {
             let intel = through_memory(&x87, VendorDifferences::INTEL);
             assert_eq!((intel.fip, intel.fdp), (pointer, pointer));
         }
+    }
+
+    const LEFT_ALONE: VendorDifferences = VendorDifferences {
+        x87_pointers: X87Pointers::LeftAlone,
+        ..VendorDifferences::AMD
+    };
+
+    const fn pointers(x87: &X87) -> (u16, u64, u64) {
+        (x87.fop, x87.fip, x87.fdp)
+    }
+
+    /// CVE-2006-1056: as if one thread had executed x87 instructions before the other is restored.
+    #[test]
+    fn old_amd_processors_leave_error_pointers_alone_unless_an_exception_is_pending() {
+        let masked = X87 {
+            fcw: 0x037f,
+            ..PENDING
+        };
+        let other = X87 {
+            fop: 0x0111,
+            fip: 0x2222,
+            fdp: 0x3333,
+            ..X87::INITIAL
+        };
+        for (saved, comes_back) in [(&masked, false), (&PENDING, true)] {
+            let mut region = LegacyRegion {
+                fop: 0x0444,
+                fip: 0x5555,
+                fdp: 0x6666,
+                ..LegacyRegion::INITIAL
+            };
+            save_x87(&mut region, saved, LEFT_ALONE.x87_pointers);
+            let in_memory = (region.fop, region.fip, region.fdp);
+            let restored = restored_x87(&region, &other, LEFT_ALONE);
+            if comes_back {
+                assert_eq!(in_memory, pointers(saved));
+                assert_eq!(pointers(&restored), pointers(saved));
+            } else {
+                assert_eq!(in_memory, (0x0444, 0x5555, 0x6666));
+                assert_eq!(pointers(&restored), pointers(&other));
+            }
+            assert_eq!((restored.fcw, restored.st), (saved.fcw, saved.st));
+        }
+    }
+
+    #[test]
+    fn every_save_and_restore_leaves_them_alone_and_initialising_x87_does_not() {
+        type Save = fn(&mut ModelCpu, &mut [u8]) -> Result<(), Fault>;
+        type Restore = fn(&mut ModelCpu, &[u8]) -> Result<(), Fault>;
+        type Initialise = fn(&mut ModelCpu) -> Result<(), Fault>;
+        let pairs: [(Save, Restore); 3] = [
+            (ModelCpu::fxsave, ModelCpu::fxrstor),
+            (
+                |cpu, area| cpu.xsave(area, ALL),
+                |cpu, area| cpu.xrstor(area, ALL),
+            ),
+            (
+                |cpu, area| cpu.xsaves(area, ALL),
+                |cpu, area| cpu.xrstors(area, ALL),
+            ),
+        ];
+        for (save, restore) in pairs {
+            let mut cpu = cpu_with_everything_enabled(&GENOA);
+            cpu.set_vendor_differences(LEFT_ALONE);
+            cpu.registers_mut().fnclex_emms_fild(0x1111, 0x2222, 0x333);
+            let mut area = Area::of(0);
+            save(&mut cpu, &mut area.0).unwrap();
+            assert_eq!((area.u64_at(8), area.u64_at(16)), (0, 0));
+            cpu.registers_mut().fnclex_emms_fild(0x4444, 0x5555, 0x666);
+            restore(&mut cpu, &area.0).unwrap();
+            let seen = pointers(&cpu.registers().x87);
+            assert_eq!(seen, (0x666, 0x4444, 0x5555));
+        }
+        let initialise: [Initialise; 3] = [
+            |cpu| cpu.xrstor(&Area::standard(0).0, ALL),
+            |cpu| cpu.xrstors(&Area::compacted(0, 0x7).0, ALL),
+            ModelCpu::fninit,
+        ];
+        for instruction in initialise {
+            let mut cpu = cpu_with_everything_enabled(&GENOA);
+            cpu.set_vendor_differences(LEFT_ALONE);
+            cpu.registers_mut().fnclex_emms_fild(0x4444, 0x5555, 0x666);
+            instruction(&mut cpu).unwrap();
+            assert_eq!(pointers(&cpu.registers().x87), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn fnclex_emms_fild_ends_exceptions_and_leaves_one_register_in_use() {
+        let mut cpu = cpu_with_everything_enabled(&GENOA);
+        let x87 = cpu.registers_mut().x87();
+        *x87 = PENDING;
+        // TOP is 3; C3 to C0, the stack fault, ES, B and all flags are 1.
+        x87.fsw = 3 << 11 | 0xc7ff;
+        x87.st = core::array::from_fn(|i| [u8::try_from(i).unwrap(); 10]);
+        cpu.registers_mut().fnclex_emms_fild(0x4444, 0x5555, 0x666);
+        let x87 = &cpu.registers().x87;
+        // TOP is 2, C1 is 0 after a push (SDM 2, FILD); FNCLEX leaves the other codes.
+        assert_eq!(x87.fsw, 2 << 11 | 0x4500);
+        assert_eq!(x87.ftw.bits(), 1 << 2);
+        assert_eq!(x87.st.map(|register| register[0]), [0, 0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(pointers(x87), (0x666, 0x4444, 0x5555));
+        assert!(cpu.in_use().contains(Component::X87));
+    }
+
+    /// `XSaveErPtr` is CPUID.80000008H:EBX\[2\].
+    #[test]
+    fn the_recorded_amd_processors_have_xsaveerptr_and_one_without_it_is_an_old_one() {
+        for profile in [
+            Profile::ROME,
+            Profile::MILAN,
+            Profile::GENOA,
+            Profile::TURIN,
+        ] {
+            let vendor = profile.cpu().vendor_differences();
+            assert_eq!(vendor.x87_pointers, X87Pointers::WhileExceptionPending);
+        }
+        let mut old = GENOA;
+        for (leaf, _, registers) in &mut old {
+            if *leaf == 0x8000_0008 {
+                registers.ebx &= !(1 << 2);
+            }
+        }
+        let without_the_leaf = &GENOA[..12];
+        assert!(
+            without_the_leaf
+                .iter()
+                .all(|(leaf, ..)| *leaf < 0x8000_0000)
+        );
+        for leaves in [&old[..], without_the_leaf] {
+            let vendor = ModelCpu::new(leaves).vendor_differences();
+            assert_eq!(vendor, LEFT_ALONE);
+        }
+        let intel = Profile::HASWELL_EP.cpu().vendor_differences();
+        assert_eq!(intel.x87_pointers, X87Pointers::Always);
     }
 }

@@ -54,6 +54,21 @@ impl X87 {
         };
     }
 
+    /// FNCLEX: the exception flags, the stack fault and the summary bits.
+    pub(crate) const fn clear_exceptions(&mut self) {
+        self.fsw &= !CLEARED_BY_FNCLEX;
+    }
+
+    /// EMMS, then FILD of 0: one register is in use, the new ST0.
+    pub(crate) fn push_zero_on_empty_stack(&mut self) {
+        let top = self.top().wrapping_sub(1) & 7;
+        self.fsw = self.fsw & !(TOP | C1) | top.wrapping_shl(11);
+        self.st.rotate_right(1);
+        let [st0, ..] = &mut self.st;
+        *st0 = [0; 10];
+        self.ftw = AbridgedTagWord::from_bits(1_u8.wrapping_shl(u32::from(top)));
+    }
+
     /// FSW.ES: an exception is pending that FCW does not mask.
     #[must_use]
     pub const fn has_pending_exception(&self) -> bool {
@@ -78,6 +93,10 @@ impl X87 {
 
 /// The six exception flags of FSW and, at the same places, the six masks of FCW.
 pub(crate) const EXCEPTIONS: u16 = 0x3f;
+/// Of FSW.
+const CLEARED_BY_FNCLEX: u16 = 0x80ff;
+const TOP: u16 = 0x3800;
+const C1: u16 = 0x0200;
 const LOWER_CANONICAL_HALF: u64 = 0x7fff_ffff_ffff;
 
 /// State component 1, and MXCSR, which XSAVE stores with it but does not count to it.

@@ -15,7 +15,8 @@ pub enum InUseTracking {
     ByContents,
 }
 
-/// When FIP, FDP and FOP are stored.
+/// When FIP, FDP and FOP are saved and restored. An x87 that becomes initial, by FNINIT or because
+/// XSTATE_BV\[0\] is 0, loses them in each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum X87Pointers {
     /// By every save and restore.
@@ -23,6 +24,11 @@ pub enum X87Pointers {
     /// Only while an unmasked exception is pending; otherwise they are stored and restored as 0.
     /// AMD with CPUID.80000008H:EBX\[2\]; seen on Zen 4 for XSAVE and FXSAVE.
     WhileExceptionPending,
+    /// Only while an unmasked exception is pending; otherwise a save does not write the three
+    /// fields and a restore leaves the registers as they were, so one thread sees where another
+    /// executed x87 instructions (CVE-2006-1056). AMD without CPUID.80000008H:EBX\[2\] (APM 5, FXSAVE
+    /// and FXRSTOR); not seen.
+    LeftAlone,
 }
 
 /// How many bits of FIP and FDP a restore loads; the manual gives both fields 64.

@@ -172,7 +172,7 @@ impl ModelCpu {
             }
         }
         if loaded.contains(Component::X87) {
-            self.registers.x87 = restored_x87(region, self.vendor);
+            self.registers.x87 = restored_x87(region, &self.registers.x87, self.vendor);
         }
         if loaded.contains(Component::Sse) {
             self.registers.sse.xmm = region.xmm;
