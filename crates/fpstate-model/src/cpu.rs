@@ -160,6 +160,10 @@ impl ModelCpu {
         self.control.privilege = privilege;
     }
 
+    fn has_protection_keys(&self) -> bool {
+        self.recorded_leaf(7, 0).ecx & PKU != 0
+    }
+
     pub(crate) fn recorded_leaf(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
         fpstate_arch::CpuidSource::cpuid(&mut RecordedLeaves(&self.leaves), leaf, subleaf)
     }
@@ -197,6 +201,7 @@ impl ModelCpu {
 const AUTHENTIC_AMD_EBX: u32 = u32::from_le_bytes(*b"Auth");
 /// CPUID.80000008H:EBX of AMD. The leaf, or the bit, is missing on CPUs before Zen.
 const XSAVE_ER_PTR: u32 = 1 << 2;
+const PKU: u32 = 1 << 3; // CPUID.(7,0):ECX
 
 /// Access of user code to the registers. What is touched counts as written, whatever the value.
 ///

@@ -35,10 +35,16 @@
 //! | [`oddity`], [`examine`] | what is odd in a dump |
 //! | [`profile`] | recorded CPUs by name |
 //!
-//! Not modelled: the 32-bit forms (every save and restore is the REX.W form in 64-bit
-//! mode); fast FXSAVE (EFER.FFXSR); VMX non-root operation in XRSTOR_INFO; and what the bytes of a
-//! component mean: XSAVES does not clear `TraceEn` when it saves PT, and XRSTORS accepts
-//! a shadow-stack pointer that is not canonical.
+//! Not modelled:
+//!
+//! * the 32-bit forms (every save and restore is the REX.W form in 64-bit mode); fast FXSAVE
+//!   (EFER.FFXSR); VMX non-root operation in XRSTOR_INFO;
+//! * what the bytes of most components mean: XSAVES does not clear `TraceEn` when it saves PT, XRSTORS
+//!   accepts a shadow-stack pointer that is not canonical, and PKRU restricts no access to memory;
+//! * XRSTOR and XRSTORS of a tile configuration that LDTILECFG would refuse: its bytes are loaded and
+//!   saved as they are, and the tile instructions take them for no configuration;
+//! * of AMX, all products but TDPBSSD, negative strides, and #PF of LDTILECFG and STTILECFG;
+//! * an influence of IA32_XFD on XGETBV(1).
 
 #![no_std]
 #![forbid(unsafe_code)]

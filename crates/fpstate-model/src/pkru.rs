@@ -5,13 +5,7 @@ use fpstate_arch::{Component, ComponentSet, Fault, Pkru};
 use crate::control_state::Pke;
 use crate::cpu::ModelCpu;
 
-const PKU: u32 = 1 << 3; // CPUID.(7,0):ECX
-
 impl ModelCpu {
-    pub(crate) fn has_protection_keys(&self) -> bool {
-        self.recorded_leaf(7, 0).ecx & PKU != 0
-    }
-
     pub(crate) fn execute_rdpkru(&self) -> Result<Pkru, Fault> {
         self.require_pke()?;
         let register = self.registers.component(Component::Pkru);

@@ -1,6 +1,6 @@
 //! TILELOADD, TILESTORED and TILEZERO (SDM 2; exception classes AMX-E3 and AMX-E5).
 //!
-//! The #UD conditions come before #NM here; the manual does not order them.
+//! Where #UD and #NM both apply, it is #UD here, the order in which the classes list them.
 
 use core::ops::Range;
 

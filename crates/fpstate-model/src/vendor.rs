@@ -26,7 +26,7 @@ pub enum X87Pointers {
     WhileExceptionPending,
     /// Only while an unmasked exception is pending; otherwise a save does not write the three
     /// fields and a restore leaves the registers as they were, so one thread sees where another
-    /// executed x87 instructions (CVE-2006-1056). AMD without CPUID.80000008H:EBX\[2\] (APM 5, FXSAVE
+    /// executed x87 instructions (CVE-2006-1056). AMD without CPUID.80000008H:EBX\[2\] (AMD APM, FXSAVE
     /// and FXRSTOR); not seen.
     LeftAlone,
 }
