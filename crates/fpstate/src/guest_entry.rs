@@ -11,6 +11,7 @@ use fpstate_arch::fault::Fault;
 use fpstate_arch::pkru::Pkru;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xfd::XfdErr;
+use fpstate_arch::xsave_header::Format;
 
 use crate::cpu::CpuFpu;
 use crate::growth::Expansion;
@@ -170,8 +171,8 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         if registers.xfd_err != XfdErr::NOTHING {
             self.cpu.processor().write_xfd_err(registers.xfd_err)?;
         }
-        if self.thread.active().residence() == Residence::Sealed {
-            return Ok(());
+        if self.is_sealed() {
+            return self.expect_changes();
         }
         if cr4.osxsave() && registers.xcr0 != self.cpu.host_xcr0() {
             self.cpu.processor().xsetbv(registers.xcr0)?;
@@ -193,11 +194,33 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         Ok(())
     }
 
+    fn is_sealed(&self) -> bool {
+        self.thread.active().residence() == Residence::Sealed
+    }
+
+    /// The hardware loads a confidential guest's registers itself, and does not put all of the
+    /// host's back (TDX; Linux `tdx_load_host_xsave_state()`): they are written whatever they are.
+    fn expect_changes(&mut self) -> Result<(), Fault> {
+        let host_xcr0 = self.cpu.host_xcr0().components();
+        if self.cpu.instructions().save().format() != Format::Fxsave {
+            self.loaded.xcr0 = Register::Guests;
+        }
+        if self.cpu.instructions().reaches_xss() {
+            self.loaded.xss = Register::Guests;
+        }
+        if host_xcr0.contains(Component::Pkru) {
+            self.loaded.host_pkru = Some(self.cpu.processor().rdpkru()?);
+        }
+        Ok(())
+    }
+
     /// PKRU first: nothing may touch user pages before.
     fn unload(&mut self) -> Result<(), Fault> {
         if let Some(host) = self.loaded.host_pkru.take() {
             let guests = self.cpu.processor().rdpkru()?;
-            self.guest.set_pkru(guests);
+            if !self.is_sealed() {
+                self.guest.set_pkru(guests);
+            }
             if guests != host {
                 self.cpu.processor().wrpkru(host)?;
             }
