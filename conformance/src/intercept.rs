@@ -26,7 +26,8 @@ pub enum Executed {
     Wrpkru(Pkru),
     /// TILERELEASE.
     Tilerelease,
-    /// CPUID, XGETBV, RDMSR, STMXCSR, RDPKRU.
+    /// CPUID, XGETBV, RDMSR, STMXCSR, RDPKRU; and FNCLEX, EMMS, FILD, which on some CPUs are part of
+    /// each restore.
     Other,
 }
 
@@ -94,6 +95,7 @@ macro_rules! processor_by_intercept {
                 stmxcsr() -> Result<fpstate_arch::Mxcsr, Fault>: Other;
                 ldmxcsr(mxcsr: fpstate_arch::Mxcsr) -> Result<(), Fault>: Ldmxcsr(mxcsr);
                 fninit() -> Result<(), Fault>: Fninit;
+                overwrite_error_pointers() -> Result<(), Fault>: Other;
                 rdpkru() -> Result<fpstate_arch::Pkru, Fault>: Other;
                 wrpkru(pkru: fpstate_arch::Pkru) -> Result<(), Fault>: Wrpkru(pkru);
                 tilerelease() -> Result<(), Fault>: Tilerelease;

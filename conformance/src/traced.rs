@@ -19,7 +19,7 @@ impl<P> Traced<P> {
         Self { inner, trace }
     }
 
-    /// The instructions since the last call, but for those that only read control registers.
+    /// The instructions since the last call, but for [`Executed::Other`].
     pub fn take_trace(&mut self) -> Vec<Executed> {
         std::mem::take(&mut self.trace)
     }

@@ -1,7 +1,7 @@
 //! Reading and writing registers as user code does, on the model and on silicon.
 
 use fpstate_arch::{Component, ComponentSet, LegacyRegion, Processor};
-use fpstate_model::{ModelCpu, X87};
+use fpstate_model::{ModelCpu, X87, X87Pointers};
 
 use crate::contents::Contents;
 
@@ -47,13 +47,18 @@ impl UserCode for ModelCpu {
             fdp,
             st,
         } = &registers.x87;
+        // Where a save leaves the pointers out they are whatever a kernel put there: no part of what
+        // the owner had. tests/error_pointers.rs says what they must not be.
+        let saved = self.vendor_differences().x87_pointers != X87Pointers::LeftAlone
+            || registers.x87.has_pending_exception();
+        let (fop, fip, fdp) = if saved { (*fop, *fip, *fdp) } else { (0, 0, 0) };
         let mut legacy = LegacyRegion {
             fcw: *fcw,
             fsw: *fsw,
             ftw: *ftw,
-            fop: *fop,
-            fip: *fip,
-            fdp: *fdp,
+            fop,
+            fip,
+            fdp,
             mxcsr: registers.sse.mxcsr,
             xmm: registers.sse.xmm,
             ..LegacyRegion::INITIAL

@@ -41,7 +41,13 @@ fn carry_out(
     if let Some(xfd) = switch.xfd {
         assert_eq!(cpu.processor().write_xfd(xfd), Ok(()));
     }
-    if let (Restore::Area { instruction, rfbm }, Some(incoming)) = (switch.restore, incoming) {
+    if let (
+        Restore::Area {
+            instruction, rfbm, ..
+        },
+        Some(incoming),
+    ) = (switch.restore, incoming)
+    {
         let restored = instruction.execute(cpu.processor(), incoming, rfbm);
         assert_eq!(restored, Ok(()));
     }

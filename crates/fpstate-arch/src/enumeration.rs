@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::component::{Component, ComponentSet};
 use crate::cpuid::{CpuidRegisters, CpuidSource};
+use crate::error_pointers::ErrorPointers;
 use crate::feature_bit::features;
 use crate::tile_config::TileEnumeration;
 
@@ -154,6 +155,7 @@ pub struct Enumeration {
     standard_len_for_xcr0: u32,
     compacted_len_for_xcr0_and_xss: u32,
     tiles: TileEnumeration,
+    error_pointers: ErrorPointers,
 }
 
 impl Enumeration {
@@ -170,6 +172,7 @@ impl Enumeration {
             standard_len_for_xcr0: 0,
             compacted_len_for_xcr0_and_xss: 0,
             tiles: TileEnumeration::default(),
+            error_pointers: ErrorPointers::read(&mut source),
         };
         if !enumeration.has(Instruction::Xsave) {
             return enumeration;
@@ -274,6 +277,12 @@ impl Enumeration {
     #[must_use]
     pub const fn compacted_len_for_xcr0_and_xss(&self) -> u32 {
         self.compacted_len_for_xcr0_and_xss
+    }
+
+    /// What a restore does with FIP, FDP and FOP.
+    #[must_use]
+    pub const fn error_pointers(&self) -> ErrorPointers {
+        self.error_pointers
     }
 
     /// CPUID leaves 1DH and 1EH.

@@ -14,6 +14,7 @@
 //! * [`feature_bit`] - which CPUID bits announce the feature of a component
 //! * [`register_len`] - how many bytes a component's registers are
 //! * [`tile_config`] - AMX tiles: CPUID leaves 1DH and 1EH, what LDTILECFG reads
+//! * [`error_pointers`] - what a restore does with FIP, FDP and FOP
 //! * [`enumeration`] - CPUID leaf 0DH as data, with what belongs to it elsewhere
 //! * [`legacy_region`] - bytes 0 to 511 of an XSAVE area
 //! * [`xsave_header`] - bytes 512 to 575
@@ -42,6 +43,7 @@ pub mod cpuid;
 pub mod feature_bit;
 pub mod register_len;
 pub mod tile_config;
+pub mod error_pointers;
 pub mod enumeration;
 pub mod legacy_region;
 pub mod xsave_header;
@@ -51,6 +53,7 @@ pub mod processor;
 pub use component::{Component, ComponentSet};
 pub use cpuid::{CpuidRegisters, CpuidSource};
 pub use enumeration::{Enumeration, Instruction, InstructionSet};
+pub use error_pointers::ErrorPointers;
 pub use fault::Fault;
 pub use feature_bit::FeatureBit;
 pub use legacy_region::{AbridgedTagWord, LegacyRegion, Mxcsr};

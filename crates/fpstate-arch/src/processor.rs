@@ -152,6 +152,15 @@ pub trait Processor {
     /// #NM with CR0.TS or CR0.EM.
     fn fninit(&mut self) -> Result<(), Fault>;
 
+    /// FNCLEX, EMMS and FILD of some value: FIP, FDP and FOP are of that FILD from here on, and not of
+    /// whoever used the x87 registers before. For CPUs of
+    /// [`ErrorPointers::LeftAlone`](crate::ErrorPointers), where no single instruction does it, before a
+    /// restore.
+    ///
+    /// # Errors
+    /// #NM with CR0.TS or CR0.EM.
+    fn overwrite_error_pointers(&mut self) -> Result<(), Fault>;
+
     /// RDPKRU.
     ///
     /// # Errors

@@ -67,6 +67,19 @@ impl ModelCpu {
         Ok(())
     }
 
+    /// The FILD is the kernel's, and so are the addresses.
+    pub(crate) fn execute_fnclex_emms_fild(&mut self) -> Result<(), Fault> {
+        const FIP: u64 = 0xffff_ffff_8100_0000;
+        const FDP: u64 = 0xffff_ffff_8200_0000;
+        const FOP: u16 = 0x307; // DB /0 with a ModRM byte of 07H
+        if self.control.emulation == Emulation::Set {
+            return Err(Fault::DeviceNotAvailable);
+        }
+        self.require_task_not_switched()?;
+        self.registers_mut().fnclex_emms_fild(FIP, FDP, FOP);
+        Ok(())
+    }
+
     fn require_fxsave(&self, area: &[u8]) -> Result<(), Fault> {
         if !self.enumeration.has(Instruction::Fxsave) || self.control.emulation == Emulation::Set {
             return Err(Fault::InvalidOpcode);

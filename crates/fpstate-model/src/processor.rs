@@ -91,6 +91,10 @@ impl Processor for ModelCpu {
         self.execute_fninit()
     }
 
+    fn overwrite_error_pointers(&mut self) -> Result<(), Fault> {
+        self.execute_fnclex_emms_fild()
+    }
+
     fn rdpkru(&mut self) -> Result<Pkru, Fault> {
         self.execute_rdpkru()
     }

@@ -15,7 +15,7 @@ enum Encoding {
     Memory(&'static [u8], u8),
 }
 
-const ENCODINGS: [(&str, Encoding); 19] = [
+const ENCODINGS: [(&str, Encoding); 20] = [
     ("fxsave64", Encoding::Rex(&[0x0f, 0xae], 0)),
     ("fxrstor64", Encoding::Rex(&[0x0f, 0xae], 1)),
     ("xsave64", Encoding::Rex(&[0x0f, 0xae], 4)),
@@ -29,6 +29,7 @@ const ENCODINGS: [(&str, Encoding); 19] = [
     ("fninit", Encoding::Plain(&[0xdb, 0xe3])),
     ("xgetbv", Encoding::Plain(&[0x0f, 0x01, 0xd0])),
     ("xsetbv", Encoding::Plain(&[0x0f, 0x01, 0xd1])),
+    ("fnclex", Encoding::Plain(&[0xdb, 0xe2])),
     ("rdpkru", Encoding::Plain(&[0x0f, 0x01, 0xee])),
     ("wrpkru", Encoding::Plain(&[0x0f, 0x01, 0xef])),
     ("tilerelease", Encoding::Plain(&[0xc4, 0xe2, 0x78, 0x49])),
@@ -86,6 +87,7 @@ fn each_wrapper_is_the_instruction_of_its_name() {
         fxsave::fninit => "fninit",
         fxsave::ldmxcsr => "ldmxcsr",
         fxsave::stmxcsr => "stmxcsr",
+        fxsave::overwrite_error_pointers => "fnclex",
         pkru::rdpkru => "rdpkru",
         pkru::wrpkru => "wrpkru",
         tile::tilerelease => "tilerelease",

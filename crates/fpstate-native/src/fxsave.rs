@@ -1,4 +1,4 @@
-//! FXSAVE64, FXRSTOR64, FNINIT, LDMXCSR and STMXCSR (SDM 2; SDM 1, 10.5).
+//! FXSAVE64, FXRSTOR64, FNINIT, FILD, LDMXCSR and STMXCSR (SDM 2; SDM 1, 10.5).
 
 use core::arch::asm;
 
@@ -46,6 +46,25 @@ pub unsafe fn fninit() {
     // SAFETY: 1, 2: the caller's. The instruction touches no memory.
     unsafe {
         asm!("fninit", options(nostack, nomem));
+    }
+}
+
+/// FNCLEX, EMMS, FILD of a zero: FIP, FDP and FOP become those of the FILD.
+///
+/// # Safety
+/// As [`fninit`], 1 and 2.
+pub unsafe fn overwrite_error_pointers() {
+    static ZERO: u32 = 0;
+    // SAFETY: 1, 2: the caller's. FNCLEX lets no pending exception stop the others, EMMS empties the
+    // stack that FILD pushes on. FILD reads the four bytes of `ZERO`.
+    unsafe {
+        asm!(
+            "fnclex",
+            "emms",
+            "fild dword ptr [{zero}]",
+            zero = in(reg) &raw const ZERO,
+            options(nostack, readonly),
+        );
     }
 }
 

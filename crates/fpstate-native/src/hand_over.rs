@@ -258,6 +258,10 @@ saving!(FXSAVE: fxsave_over_xsave, fxsave_over_fxsave, "fxsave64 [rcx]");
 restoring!(FXRSTOR: fxrstor_over_xsave, fxrstor_over_fxsave, "fxrstor64 [rcx]");
 saving!(STMXCSR: stmxcsr_over_xsave, stmxcsr_over_fxsave, "stmxcsr [rcx]");
 restoring!(LDMXCSR: ldmxcsr_over_xsave, ldmxcsr_over_fxsave, "ldmxcsr [rcx]");
+restoring!(
+    FILD: fild_over_xsave, fild_over_fxsave,
+    "fnclex; emms; fild dword ptr [rdi + {mxcsr}]"
+);
 restoring!(TILERELEASE: tilerelease_over_xsave, "tilerelease");
 restoring!(FNINIT: fninit_over_xsave, fninit_over_fxsave, "fninit");
 code!(

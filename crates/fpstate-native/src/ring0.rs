@@ -9,7 +9,10 @@ use fpstate_arch::{
 
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv, xsetbv};
-use crate::fxsave::{FXSAVE_ALIGNMENT, fninit, fxrstor64, fxsave64, ldmxcsr, mxcsr_mask, stmxcsr};
+use crate::fxsave::{
+    FXSAVE_ALIGNMENT, fninit, fxrstor64, fxsave64, ldmxcsr, mxcsr_mask, overwrite_error_pointers,
+    stmxcsr,
+};
 use crate::msr::{Msr, rdmsr, wrmsr};
 use crate::pkru::{rdpkru, wrpkru};
 use crate::reach::{Reach, require_alignment, require_legacy_region};
@@ -279,6 +282,12 @@ impl Processor for Ring0Processor {
     fn fninit(&mut self) -> Result<(), Fault> {
         // SAFETY: 1, 2: promised as 3 and 4 to `assume_ring0`.
         unsafe { fninit() };
+        Ok(())
+    }
+
+    fn overwrite_error_pointers(&mut self) -> Result<(), Fault> {
+        // SAFETY: 1, 2: promised as 3 and 4 to `assume_ring0`.
+        unsafe { overwrite_error_pointers() };
         Ok(())
     }
 

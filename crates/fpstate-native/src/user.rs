@@ -359,6 +359,12 @@ impl Processor for UserProcessor<'_> {
         unsafe { self.execute_on_registers(hand_over::FNINIT) }.map(drop)
     }
 
+    fn overwrite_error_pointers(&mut self) -> Result<(), Fault> {
+        // SAFETY: `overwrite_error_pointers`, 1: promised as 1. 2: the block puts back what compiled
+        // code needs.
+        unsafe { self.execute_on_registers(hand_over::FILD) }.map(drop)
+    }
+
     /// The thread's own PKRU, which is not handed over.
     fn rdpkru(&mut self) -> Result<Pkru, Fault> {
         require_ospke()?;

@@ -1,6 +1,7 @@
 //! `CpuFpu`: whose state the registers of one CPU hold.
 
 use fpstate_arch::component::ComponentSet;
+use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
@@ -203,9 +204,22 @@ impl<P: Processor> CpuFpu<P> {
             self.processor.write_xfd(xfd).map_err(SwitchError::Fault)?;
         }
         self.note_xfd(xfd);
-        if let (Restore::Area { instruction, rfbm }, Some(incoming)) = (restore, &incoming) {
+        if let (
+            Restore::Area {
+                instruction,
+                rfbm,
+                error_pointers,
+            },
+            Some(incoming),
+        ) = (restore, &incoming)
+        {
+            let overwritten = match error_pointers {
+                ErrorPointers::Restored => Ok(()),
+                ErrorPointers::LeftAlone => self.processor.overwrite_error_pointers(),
+            };
+            let source = incoming.restore_source();
             let restored =
-                instruction.execute(&mut self.processor, incoming.restore_source(), rfbm);
+                overwritten.and_then(|()| instruction.execute(&mut self.processor, source, rfbm));
             if let Err(fault) = restored {
                 // The registers may be half of one and half of another (invariant I38).
                 self.set_registers(RegisterContent::Nobody);

@@ -116,6 +116,7 @@ pub fn decide_restore(
         Residence::Memory | Residence::MemoryAndRegisters(_) => Restore::Area {
             instruction: cpu.instructions.restore(),
             rfbm: cpu.switched,
+            error_pointers: cpu.instructions.error_pointers(),
         },
         // Invariant I28: the XFD update and nothing else.
         Residence::Sealed => Restore::Nothing,
@@ -239,6 +240,7 @@ mod tests {
     use super::*;
     use crate::instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
     use crate::ownership::Identities;
+    use fpstate_arch::ErrorPointers;
     use fpstate_arch::component::Component;
     use fpstate_arch::component::ComponentSet;
     use fpstate_arch::cpuid::CpuidRegisters;
@@ -344,7 +346,8 @@ mod tests {
             restore,
             Restore::Area {
                 instruction,
-                rfbm: AVX.union(tiles)
+                rfbm: AVX.union(tiles),
+                error_pointers: ErrorPointers::Restored,
             }
         );
     }

@@ -2,6 +2,7 @@
 
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::enumeration::{Enumeration, Instruction};
+use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xsave_header::Format;
@@ -118,6 +119,7 @@ pub struct SwitchInstructions {
     withheld: ComponentSet,
     /// Components that only guests' states have.
     guest_only: ComponentSet,
+    error_pointers: ErrorPointers,
 }
 
 impl SwitchInstructions {
@@ -134,6 +136,7 @@ impl SwitchInstructions {
             xfd: enumeration.has(Instruction::Xfd),
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
+            error_pointers: enumeration.error_pointers(),
         }
     }
 
@@ -141,12 +144,13 @@ impl SwitchInstructions {
     /// there. CR4.OSXSAVE stays 0.
     #[must_use]
     #[inline]
-    pub const fn fxsave_only() -> Self {
+    pub const fn fxsave_only(enumeration: &Enumeration) -> Self {
         Self {
             save: SaveInstruction::Fxsave,
             xfd: false,
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
+            error_pointers: enumeration.error_pointers(),
         }
     }
 
@@ -171,6 +175,7 @@ impl SwitchInstructions {
             xfd: false,
             withheld: enumeration.xfd_components(),
             guest_only: ComponentSet::EMPTY,
+            error_pointers: enumeration.error_pointers(),
         }
     }
 
@@ -195,6 +200,13 @@ impl SwitchInstructions {
     #[must_use]
     pub(crate) const fn without_xfd(self) -> Self {
         Self { xfd: false, ..self }
+    }
+
+    /// What the instruction that restores does with FIP, FDP and FOP.
+    #[must_use]
+    #[inline]
+    pub const fn error_pointers(self) -> ErrorPointers {
+        self.error_pointers
     }
 
     /// The instruction that saves.
@@ -344,7 +356,7 @@ mod tests {
 
     #[test]
     fn where_xsave_must_not_be_used_only_the_legacy_pair_is_left() {
-        let instructions = SwitchInstructions::fxsave_only();
+        let instructions = SwitchInstructions::fxsave_only(&cpu(1, 0x1f));
         assert_eq!(instructions.save(), SaveInstruction::Fxsave);
         assert_eq!(instructions.restore(), RestoreInstruction::Fxrstor);
         assert!(!instructions.has_xfd() && !instructions.reaches_xss());

@@ -109,7 +109,7 @@ impl<'e> Offer<'e> {
         Self {
             candidates,
             contradiction,
-            instructions: SwitchInstructions::fxsave_only(),
+            instructions: SwitchInstructions::fxsave_only(candidates.enumeration),
             registers: ControlRegisters {
                 xcr0: Xcr0::AFTER_RESET,
                 xss: Xss::AFTER_RESET,
@@ -389,7 +389,10 @@ mod tests {
     }
 
     fn assert_runs_with_fxsave(offer: &Offer<'_>) {
-        assert_eq!(offer.instructions(), SwitchInstructions::fxsave_only());
+        assert_eq!(
+            offer.instructions(),
+            SwitchInstructions::fxsave_only(offer.enumeration())
+        );
         let after_reset = ControlRegisters {
             xcr0: Xcr0::AFTER_RESET,
             xss: Xss::AFTER_RESET,

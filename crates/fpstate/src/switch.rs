@@ -12,6 +12,7 @@
 //! [`CpuFpu`]: crate::CpuFpu
 
 use fpstate_arch::component::ComponentSet;
+use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xsave_header::Format;
 
@@ -52,10 +53,12 @@ pub enum Restore {
         /// The instruction.
         instruction: RestoreInstruction,
         /// Its requested-feature bitmap: every component the CPU switches, not only those of the
-        /// incoming area, so that nothing of the previous owner survives (invariant I7) - except,
-        /// on AMD CPUs without `XSaveErPtr`, FIP, FDP and FOP, which XRSTOR leaves alone there unless
-        /// an exception is pending (CVE-2006-1056).
+        /// incoming area, so that nothing of the previous owner survives (invariant I7).
         rfbm: ComponentSet,
+        /// Where the instruction leaves FIP, FDP and FOP alone they are overwritten before
+        /// (CVE-2006-1056): [`Processor::overwrite_error_pointers`](
+        /// fpstate_arch::Processor::overwrite_error_pointers).
+        error_pointers: ErrorPointers,
     },
     /// Skipped: the registers hold it already.
     AlreadyInRegisters,

@@ -101,7 +101,9 @@ impl Script {
         }
         self.steps.extend(xfd.map(Step::WriteXfd));
         match restore {
-            Restore::Area { instruction, rfbm } => {
+            Restore::Area {
+                instruction, rfbm, ..
+            } => {
                 counts.restores += 1;
                 if omit != Omit::Restore {
                     self.steps.push(Step::Restore {
