@@ -191,6 +191,38 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         self.bytes().get(self.layout.place_of(component)?.range())
     }
 
+    /// Replaces one extended component, which is live from here on: a shadow-stack pointer (CET_U), say.
+    /// Bytes that LDTILECFG or a restore would refuse are the caller's to keep out.
+    ///
+    /// # Errors
+    /// [`ComponentError`]; nothing is changed then.
+    pub fn set_extended(
+        &mut self,
+        component: Component,
+        bytes: &[u8],
+    ) -> Result<(), ComponentError> {
+        let placed = self
+            .layout
+            .place_of(component)
+            .ok_or(ComponentError::NoRoom {
+                component,
+                room: self.layout.components(),
+            })?;
+        let (found, needed) = (bytes.len(), placed.range().len());
+        if found != needed {
+            return Err(ComponentError::Length {
+                component,
+                found,
+                needed,
+            });
+        }
+        if let Some(target) = self.bytes_mut().get_mut(placed.range()) {
+            target.copy_from_slice(bytes);
+        }
+        self.set_live(self.live().with(component));
+        Ok(())
+    }
+
     /// Replaces the whole state: legacy region, and the extended components in `live`, each from
     /// `bytes_of`; what `preserved` has stays. The caller has checked that every one has room and
     /// the right length.
@@ -314,6 +346,46 @@ impl fmt::Display for MxcsrError {
 }
 
 impl core::error::Error for MxcsrError {}
+
+/// Why a component cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ComponentError {
+    /// The area has no room for it. x87 and SSE have another way:
+    /// [`XsaveArea::set_legacy`].
+    NoRoom {
+        /// The component.
+        component: Component,
+        /// The area's components.
+        room: ComponentSet,
+    },
+    /// It has another length.
+    Length {
+        /// The component.
+        component: Component,
+        /// Bytes given.
+        found: usize,
+        /// Bytes it has.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for ComponentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { component, room } => {
+                write!(f, "no room for {component}; the area has {room}")
+            }
+            Self::Length {
+                component,
+                found,
+                needed,
+            } => write!(f, "{found} bytes for {component}, which has {needed}"),
+        }
+    }
+}
+
+impl core::error::Error for ComponentError {}
 
 /// Why memory cannot be an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -496,5 +568,60 @@ mod tests {
         area.set_legacy(&region, 0xffff).unwrap();
         assert_eq!(area.xstate_bv(), ComponentSet::LEGACY);
         assert_eq!(area.legacy(), region);
+    }
+
+    #[test]
+    fn a_component_that_is_written_is_live_and_the_others_are_as_they_were() {
+        let cpu = avx_cpu();
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.set_extended(Component::Avx, &[7; 256]).unwrap();
+        assert_eq!(area.xstate_bv(), ComponentSet::only(Component::Avx));
+        assert_eq!(area.extended(Component::Avx), Some(&[7; 256][..]));
+        assert_eq!(
+            area.set_extended(Component::Avx, &[8; 255]),
+            Err(ComponentError::Length {
+                component: Component::Avx,
+                found: 255,
+                needed: 256
+            })
+        );
+        let component = Component::CetU;
+        let room = layout.components();
+        assert_eq!(
+            area.set_extended(component, &[0; 16]),
+            Err(ComponentError::NoRoom { component, room })
+        );
+        assert_eq!(area.extended(Component::Avx), Some(&[7; 256][..]));
+    }
+
+    #[test]
+    fn what_the_owner_disables_is_not_announced_and_not_lost_before_it_is_loaded() {
+        let cpu = avx_cpu();
+        let avx = ComponentSet::only(Component::Avx);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        let write_and_disable: [fn(&mut XsaveArea<'_, &mut [u8]>); 2] = [
+            |area| area.set_extended(Component::Avx, &[7; 256]).unwrap(),
+            |area| area.disable(ComponentSet::only(Component::Avx)),
+        ];
+        for order in [[0, 1], [1, 0]] {
+            area.disable(ComponentSet::EMPTY);
+            area.initialise();
+            for step in order {
+                write_and_disable[step](&mut area);
+            }
+            // Any other write to the header leaves it so.
+            area.set_legacy(&LegacyRegion::INITIAL, 0xffff).unwrap();
+            assert!(!area.xstate_bv().intersects(avx), "{order:?}");
+            area.disable(ComponentSet::EMPTY);
+            assert_eq!(area.extended(Component::Avx), Some(&[7; 256][..]));
+        }
+        area.disable(avx);
+        area.loaded();
+        area.disable(ComponentSet::EMPTY);
+        assert_eq!(area.extended(Component::Avx), None);
     }
 }

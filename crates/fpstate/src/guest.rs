@@ -48,6 +48,46 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         }
     }
 
+    /// Offers other features from here on: `KVM_SET_CPUID2` on a vCPU that has a state already. What the
+    /// state holds stays.
+    ///
+    /// # Errors
+    /// [`GuestStateError`]; the features are what they were. The registers must not enable what is
+    /// not offered any more.
+    pub fn offer(&mut self, features: GuestFeatures) -> Result<(), GuestStateError> {
+        let guest = self.id;
+        let Some(fpstate) = &self.fpstate else {
+            return Err(GuestStateError::Running { guest });
+        };
+        let (room, needed) = (fpstate.components(), features.default_components());
+        if !room.contains_all(needed) {
+            return Err(GuestStateError::NoRoom { room, needed });
+        }
+        let xfd = fpstate.own_xfd().components();
+        let enabled = self.registers.enabled().union(xfd);
+        let offered = features.user().union(features.supervisor());
+        if !offered.contains_all(enabled) {
+            return Err(GuestStateError::Enabled { enabled, offered });
+        }
+        self.registers.features = features;
+        Ok(())
+    }
+
+    /// From here on the hardware keeps the state, as for [`confidential`](Self::confidential): after
+    /// SEV-ES has measured what the VMM had set up. What memory holds is meaningless then.
+    ///
+    /// # Errors
+    /// [`GuestStateError::Running`].
+    pub fn seal(&mut self) -> Result<(), GuestStateError> {
+        match self.fpstate.take() {
+            Some(fpstate) => {
+                self.fpstate = Some(fpstate.sealed());
+                Ok(())
+            }
+            None => Err(GuestStateError::Running { guest: self.id }),
+        }
+    }
+
     const fn with_features(fpstate: Fpstate<'e, S>, features: GuestFeatures) -> Self {
         Self {
             id: fpstate.id(),
@@ -154,6 +194,13 @@ pub enum GuestStateError {
         /// What the guest is offered, but for on-demand components.
         needed: ComponentSet,
     },
+    /// The guest's registers enable what would not be offered.
+    Enabled {
+        /// XCR0, IA32_XSS and IA32_XFD.
+        enabled: ComponentSet,
+        /// What would be offered.
+        offered: ComponentSet,
+    },
     /// A thread runs the vCPU; the state is with the thread.
     Running {
         /// The state.
@@ -170,6 +217,12 @@ impl fmt::Display for GuestStateError {
         match self {
             Self::NoRoom { room, needed } => {
                 write!(f, "a guest is offered {needed}; its state has {room}")
+            }
+            Self::Enabled { enabled, offered } => {
+                write!(
+                    f,
+                    "the guest's registers have {enabled}; offered: {offered}"
+                )
             }
             Self::Running { guest } => write!(f, "a thread runs the guest of {guest}"),
             Self::NotInMemory(error) => error.fmt(f),

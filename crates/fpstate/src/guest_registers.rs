@@ -41,6 +41,14 @@ impl GuestRegisters {
         }
     }
 
+    /// XCR0, IA32_XSS and IA32_XFD_ERR together.
+    pub(crate) const fn enabled(&self) -> ComponentSet {
+        self.xcr0
+            .components()
+            .union(self.xss.components())
+            .union(self.xfd_err.components())
+    }
+
     pub(crate) fn write_xcr0(&mut self, value: ComponentSet) -> Result<(), GuestRegisterError> {
         let offered = self.features.user();
         self.xcr0 = Xcr0::new(value, offered).map_err(GuestRegisterError::Xcr0)?;

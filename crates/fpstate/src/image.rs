@@ -13,9 +13,10 @@ use crate::storage::AreaStorage;
 
 /// A standard-format XSAVE image, checked, still in the bytes it came in.
 ///
-/// The rules are those of Linux for images from outside (`KVM_SET_XSAVE`, `ptrace`), which are
-/// stricter than XRSTOR's: XCOMP_BV and all 48 reserved bytes of the header are 0, while XRSTOR
-/// ignores the last 40 of them.
+/// The rules for the header are those of Linux for images from outside (`KVM_SET_XSAVE`, `ptrace`),
+/// which are stricter than XRSTOR's: XCOMP_BV and all 48 reserved bytes are 0, while XRSTOR ignores the
+/// last 40 of them. MXCSR is judged and taken as XRSTOR does and as in a signal frame; `KVM_SET_XSAVE`
+/// and `ptrace` ignore it where XSTATE_BV has neither SSE nor AVX.
 ///
 /// Holding one is the proof that its header and MXCSR were checked; whether it fits a state is
 /// checked when it is imported.

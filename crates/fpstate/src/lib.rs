@@ -118,7 +118,7 @@ pub mod guest_entry;
 pub mod guest_cpuid;
 pub mod kernel_section;
 
-pub use area::{AreaError, MxcsrError, XsaveArea};
+pub use area::{AreaError, ComponentError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
 pub use contradiction::Contradiction;

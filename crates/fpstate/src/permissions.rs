@@ -19,7 +19,7 @@ const MAGIC2_LEN: usize = 4;
 /// Grants are only added until the process executes another program (invariant I19). They are of
 /// user components alone: supervisor components are never asked for, never shown and never lost,
 /// because every layout has them from the [`Offer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Permissions {
     /// User components that need no permission.
     default: ComponentSet,
@@ -96,6 +96,19 @@ impl Permissions {
         match grantee {
             Grantee::Threads => self.threads,
             Grantee::Guests => self.guests,
+        }
+    }
+
+    /// The most that a guest may be offered: what a VMM announces in CPUID where it passes on all it
+    /// can (Linux `kvm_get_filtered_xcr0()`). Without its tile data a tile configuration is of no use,
+    /// and no XCR0 has it alone (Linux commit 55cd57b596e8).
+    #[must_use]
+    pub const fn guest_maximum(&self) -> ComponentSet {
+        let granted = self.granted(Grantee::Guests);
+        if granted.contains_all(ComponentSet::TILES) {
+            granted
+        } else {
+            granted.difference(ComponentSet::TILES)
         }
     }
 
@@ -286,11 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_is_not_offered_a_tile_configuration_without_tile_data() {
+        let cpu = emerald_rapids().enumeration();
+        let offer = Offer::for_ring0(&cpu);
+        let mut permissions = Permissions::new(&offer);
+        assert_eq!(permissions.guest_maximum().bits(), 0x2e7);
+        assert_eq!(ask(&mut permissions, &offer, Guests, TILES), Ok(()));
+        assert_eq!(permissions.guest_maximum().bits(), 0x602e7);
+    }
+
+    #[test]
     fn from_the_first_vcpu_on_guests_keep_what_they_have() {
         let cpu = emerald_rapids().enumeration();
         let offer = Offer::for_ring0(&cpu);
         let mut late = Permissions::new(&offer);
-        let mut early = late;
+        let mut early = Permissions::new(&offer);
         assert_eq!(late.freeze_guests().on_demand(), ComponentSet::EMPTY);
         assert_eq!(ask(&mut late, &offer, Guests, TILES), Err(Ebusy));
         assert_eq!(late.granted(Guests).bits(), 0x202e7);
