@@ -2,7 +2,7 @@
 
 use conformance::cpus::{self, RecordedCpu};
 use fpstate::offer::{Grantee, Offer};
-use fpstate::{CpuFpu, Identities, LeftOut};
+use fpstate::{Contradiction, CpuFpu, Identities, LeftOut};
 use fpstate_arch::{Component, ComponentSet, Format, Instruction, Processor};
 use fpstate_model::Profile;
 
@@ -46,6 +46,7 @@ fn each_recorded_cpu_is_brought_up_with_what_is_offered() {
         let (instructions, registers) = (offer.instructions(), offer.control_registers());
         let mut cpu = CpuFpu::bring_up(kind.model(), 0, &identities, instructions, registers)
             .unwrap_or_else(|error| panic!("{}: {error}", kind.name));
+        assert_eq!(offer.confirm(cpu.processor()), Ok(()), "{}", kind.name);
         let switched = cpu.switched_components();
         let states = offer.layout_with(Grantee::Guests, offer.on_demand());
         assert_eq!(switched, states.components(), "{}", kind.name);
@@ -54,6 +55,20 @@ fn each_recorded_cpu_is_brought_up_with_what_is_offered() {
             assert_eq!(enabled, offer.user_components(), "{}", kind.name);
         }
     }
+}
+
+/// Another XCR0 than was offered stands for a CPU whose figures are wrong.
+#[test]
+fn a_cpu_that_gives_what_is_enabled_another_length_is_not_trusted() {
+    let kind = &cpus::GENOA;
+    let enumeration = kind.enumeration();
+    let offer = Offer::for_ring0(&enumeration);
+    let mut processor = kind.model();
+    let found = offer.confirm(&mut processor);
+    assert!(matches!(found, Err(Contradiction::EnabledLen { .. })));
+    let fallback = Offer::fxsave_only(&enumeration);
+    assert_eq!(fallback.thread_layout().area_len(), 512);
+    assert_eq!(fallback.confirm(&mut processor), Ok(()));
 }
 
 #[test]

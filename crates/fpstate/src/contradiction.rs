@@ -10,6 +10,7 @@ use fpstate_arch::enumeration::Enumeration;
 use fpstate_arch::register_len::len_of_registers;
 use fpstate_arch::tile_config::TilePalette;
 use fpstate_arch::xcr0::Xcr0Error;
+use fpstate_arch::xsave_header::Format;
 
 use crate::layout::{Layout, LayoutError};
 use crate::left_out::SUPERVISOR;
@@ -46,6 +47,15 @@ pub enum Contradiction {
         /// CPUID.(0DH,0):ECX.
         found: u32,
         /// Where the last one ends.
+        needed: usize,
+    },
+    /// A CPU that was brought up says another length for what is enabled.
+    EnabledLen {
+        /// The format.
+        format: Format,
+        /// CPUID.(0DH,0):EBX or CPUID.(0DH,1):EBX.
+        found: u32,
+        /// The length by the components' own figures.
         needed: usize,
     },
     /// The tiles of palette 1 do not fill XTILEDATA.
@@ -126,6 +136,20 @@ pub(crate) fn check_standard_len(standard: &Layout<'_>) -> Result<(), Contradict
     }
 }
 
+/// Checks CPUID's length for what is enabled against `layout`'s.
+pub(crate) fn check_enabled_len(layout: &Layout<'_>, found: u32) -> Result<(), Contradiction> {
+    let (format, needed) = (layout.format(), layout.area_len());
+    if usize::try_from(found).is_ok_and(|found| found == needed) {
+        Ok(())
+    } else {
+        Err(Contradiction::EnabledLen {
+            format,
+            found,
+            needed,
+        })
+    }
+}
+
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,6 +160,16 @@ impl fmt::Display for Contradiction {
                 )
             }
             Self::Xcr0(error) => error.fmt(f),
+            Self::EnabledLen {
+                format,
+                found,
+                needed,
+            } => {
+                write!(
+                    f,
+                    "CPUID gives a {format} area of what is enabled {found} bytes; its components take {needed}"
+                )
+            }
             Self::WrongKind { component } => {
                 write!(
                     f,

@@ -4,11 +4,15 @@ use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::enumeration::{Enumeration, Instruction};
+use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
+use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
-use crate::contradiction::{Contradiction, check_components, check_standard_len};
+use crate::contradiction::{
+    Contradiction, check_components, check_enabled_len, check_standard_len,
+};
 use crate::cpu_life::ControlRegisters;
 use crate::instructions::SwitchInstructions;
 use crate::layout::Layout;
@@ -104,6 +108,17 @@ impl<'e> Offer<'e> {
             .unwrap_or_else(|found| Self::without_xsave(candidates, Some(found)))
     }
 
+    /// x87 and SSE by FXSAVE, whatever the CPU has: for a command line, and for a CPU that
+    /// [`confirm`](Self::confirm) finds wrong.
+    #[must_use]
+    pub fn fxsave_only(enumeration: &'e Enumeration) -> Self {
+        let candidates = Candidates {
+            enumeration,
+            visible: ComponentSet::LEGACY,
+        };
+        Self::without_xsave(candidates, None)
+    }
+
     fn without_xsave(candidates: Candidates<'e>, contradiction: Option<Contradiction>) -> Self {
         let layout = Layout::of_last_resort(candidates.enumeration);
         Self {
@@ -182,6 +197,31 @@ impl<'e> Offer<'e> {
     #[must_use]
     pub const fn control_registers(&self) -> ControlRegisters {
         self.registers
+    }
+
+    /// On a CPU that was brought up with this offer: whether it gives areas of what is enabled the
+    /// length that we do (Linux `init_xstate_size()`). The enumeration alone cannot tell, because
+    /// these figures follow XCR0 and IA32_XSS.
+    ///
+    /// # Errors
+    /// [`Contradiction::EnabledLen`]: bring the CPU up again with
+    /// [`fxsave_only`](Self::fxsave_only), CR4.OSXSAVE being 0.
+    pub fn confirm(&self, processor: &mut impl Processor) -> Result<(), Contradiction> {
+        let (enumeration, registers) = (self.enumeration(), self.registers);
+        let xcr0 = registers.xcr0.components();
+        let enabled = xcr0.union(registers.xss.components());
+        let format = self.instructions.save().format();
+        if format == Format::Fxsave {
+            return Ok(());
+        }
+        let standard = Layout::standard(enumeration, xcr0).map_err(Contradiction::Layout)?;
+        check_enabled_len(&standard, processor.cpuid(0xd, 0).ebx)?;
+        if format == Format::Compacted {
+            let compacted =
+                Layout::compacted(enumeration, enabled).map_err(Contradiction::Layout)?;
+            check_enabled_len(&compacted, processor.cpuid(0xd, 1).ebx)?;
+        }
+        Ok(())
     }
 
     /// All user components that programs can use, PKRU and those on demand included: what XCR0
