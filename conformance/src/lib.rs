@@ -24,6 +24,9 @@
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
 //! * [`pair`] - one thread and one guest, for the tests of single behaviours
+//! * [`host`] - a kernel that offers what [`fpstate::Offer`] decides
+//! * [`tiles`] - all tiles, loaded and stored by instructions
+//! * [`vcpu`] - a vCPU as a VMM drives it
 
 pub mod generators;
 pub mod memory;
@@ -44,3 +47,6 @@ pub mod machine;
 pub mod silicon;
 pub mod world;
 pub mod pair;
+pub mod host;
+pub mod tiles;
+pub mod vcpu;
