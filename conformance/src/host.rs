@@ -82,8 +82,8 @@ impl<'e> Host<'e> {
         permissions: &Permissions,
         mut instruction: impl FnMut(&mut ModelCpu) -> Result<T, Fault>,
     ) -> Result<T, DeviceNotAvailableError> {
+        thread.restore_before_use(cpu).expect("the thread's state");
         for _ in 0..MOST_TRIES {
-            thread.restore_before_use(cpu).expect("the thread's state");
             match instruction(cpu.processor()) {
                 Ok(value) => return Ok(value),
                 Err(Fault::DeviceNotAvailable) => {}

@@ -121,11 +121,11 @@ impl<'e> Vcpu<'e> {
         mut instruction: impl FnMut(&mut ModelCpu) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.enter();
+        self.thread
+            .restore_before_use(&mut self.cpu)
+            .expect("no fault of the host");
         for _ in 0..MOST_TRIES {
             let cpu = &mut self.cpu;
-            self.thread
-                .restore_before_use(cpu)
-                .expect("no fault of the host");
             let entry = self.thread.load_guest_registers(&mut self.guest, cpu, CR4);
             let mut entry = entry.expect("entry");
             let result = instruction(entry.processor());

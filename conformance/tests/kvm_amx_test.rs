@@ -5,7 +5,7 @@
 
 use conformance::contents::Contents;
 use conformance::cpus::{CET, SAPPHIRE_RAPIDS};
-use conformance::host::Host;
+use conformance::host::{Host, memory};
 use conformance::memory::Memory;
 use conformance::tiles::{self, TileValues};
 use conformance::user_code::UserCode;
@@ -240,8 +240,42 @@ mod cpuid {
     }
 }
 
+/// What the guest's XCR0 does not enable its instructions do not find.
+#[test]
+fn a_guest_that_has_not_enabled_tiles_gets_ud() {
+    let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+    let mut vcpu = booted(enumeration);
+    vcpu.guest.xsetbv(0, 7).unwrap();
+    assert_eq!(vcpu.execute(Processor::xgetbv).unwrap().bits(), 7);
+    let refused = vcpu.execute(tiles::configure);
+    assert_eq!(refused, Err(Fault::InvalidOpcode));
+}
+
+#[test]
+fn what_the_guest_writes_to_pkru_is_saved() {
+    let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+    let pkru = Pkru::from_bits(0x1234_5678);
+    let mut vcpu = booted(enumeration);
+    vcpu.execute(|cpu| cpu.wrpkru(pkru)).unwrap();
+    assert_eq!(vcpu.save().pkru, pkru);
+}
+
 mod first_use {
     use super::*;
+
+    /// Linux loses it: hazard H5.
+    #[test]
+    fn room_made_between_runs_leaves_all_else_as_it_was() {
+        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+        let mut vcpu = booted(enumeration);
+        write_everything(&mut vcpu, &mut Rng::with_seed(19));
+        let before = vcpu.save();
+        let expansion = vcpu.guest.expansion(TILE_DATA).unwrap();
+        let storage = memory(expansion.layout());
+        vcpu.guest.expand(expansion, storage).unwrap();
+        let differences = before.differences(&vcpu.save());
+        assert!(differences.is_empty(), "{differences:?}");
+    }
 
     #[test]
     fn makes_the_state_grow_and_the_guest_never_learns_of_it() {
@@ -355,6 +389,20 @@ mod image_with_tiles_while_the_guest_disables_them {
     }
 
     #[test]
+    fn and_enabled_by_the_vmm_after_the_guest_has_run_they_are_lost() {
+        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+        let values = TileValues::random(&mut Rng::with_seed(18));
+        for (order, write) in ORDERS {
+            let mut vcpu = booted(enumeration);
+            write(&mut vcpu, &image(enumeration, &values));
+            vcpu.execute(|_| Ok(())).unwrap();
+            vcpu.leave();
+            vcpu.guest.write_xfd(NOTHING).unwrap();
+            assert_eq!(stored(&mut vcpu), Ok(TileValues::zero()), "{order}");
+        }
+    }
+
+    #[test]
     fn goes_on_to_another_vcpu() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();
         let values = TileValues::random(&mut Rng::with_seed(6));
@@ -431,6 +479,21 @@ mod with_bit_18_in_the_guests_ia32_xfd {
         assert_eq!(refused, Err(Fault::DeviceNotAvailable));
         assert_eq!(vcpu.rdmsr_xfd_err(), BIT_18);
         assert_eq!(vcpu.expansions, 0);
+    }
+
+    /// The VMM may intercept WRMSR of IA32_XFD for longer than it has to.
+    #[test]
+    fn an_intercepted_wrmsr_counts_at_once() {
+        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+        let values = TileValues::random(&mut Rng::with_seed(20));
+        let mut vcpu = with_values(enumeration, &values);
+        let Vcpu {
+            thread, guest, cpu, ..
+        } = &mut vcpu;
+        thread.write_guest_xfd(guest, cpu, BIT_18).unwrap();
+        assert_eq!(cpu.processor().read_xfd(), Ok(BIT_18));
+        assert_eq!(stored(&mut vcpu), Err(Fault::DeviceNotAvailable));
+        assert_eq!(vcpu.rdmsr_xfd_err(), BIT_18);
     }
 
     #[test]

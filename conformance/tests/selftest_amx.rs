@@ -300,6 +300,21 @@ mod fork {
     }
 
     #[test]
+    fn a_child_whose_memory_has_room_has_no_tile_data_either() {
+        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+        let host = host(enumeration);
+        let mut cpu = host.start(0);
+        let (process, mut thread) = (Process::permitted(&host), host.thread());
+        let values = TileValues::random(&mut Rng::with_seed(14));
+        process
+            .user_code(&mut thread, &mut cpu, |cpu| values.load(cpu))
+            .unwrap();
+        let large = host.offer().layout_with(Grantee::Threads, TILE_DATA);
+        let child = thread.fork(&mut cpu, host.state(large)).unwrap();
+        assert!(!xstate_bv(&host, &child).intersects(TILE_DATA));
+    }
+
+    #[test]
     fn a_child_of_a_process_without_permission_has_none() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();
         let host = host(enumeration);
@@ -490,7 +505,11 @@ mod ptrace {
     fn a_thread_that_has_used_none_has_no_room_and_keeps_its_state() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();
         let host = host(enumeration);
-        let mut thread = host.thread();
+        let (mut cpu, mut thread) = (host.start(0), host.thread());
+        Process::new(&host)
+            .user_code(&mut thread, &mut cpu, tiles::configure)
+            .unwrap();
+        thread.save_before_switch(&mut cpu).unwrap();
         let before = image(&host, &thread);
         let tracers = image_with(enumeration, &TileValues::random(&mut Rng::with_seed(12)));
         let refused = write(&host, &mut thread, &tracers);
