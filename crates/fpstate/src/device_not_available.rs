@@ -59,15 +59,30 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         self.expansion_for(needed.components(), cpu, permissions)
     }
 
+    /// What the thread's own state would need to have room for `components`: before a tracer writes an
+    /// image with them. The thread itself grows by using them.
+    ///
+    /// # Errors
+    /// [`DeviceNotAvailableError::NotPermitted`] and [`DeviceNotAvailableError::Resize`].
+    pub fn expansion(
+        &self,
+        components: ComponentSet,
+        permissions: &Permissions,
+    ) -> Result<Expansion<'e>, DeviceNotAvailableError> {
+        permissions
+            .require(Grantee::Threads, components)
+            .map_err(DeviceNotAvailableError::NotPermitted)?;
+        self.own()
+            .expansion(components)
+            .map_err(DeviceNotAvailableError::Resize)
+    }
+
     fn expansion_for(
         &mut self,
         needed: ComponentSet,
         cpu: &mut CpuFpu<impl Processor>,
         permissions: &Permissions,
     ) -> Result<DeviceNotAvailable<'e>, DeviceNotAvailableError> {
-        permissions
-            .require(Grantee::Threads, needed)
-            .map_err(DeviceNotAvailableError::NotPermitted)?;
         if self.own().components().contains_all(needed) {
             // Register and state disagree, which should not be; writing it ends the #NM (I15).
             if self.is_in_registers_of(cpu) {
@@ -76,10 +91,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             }
             return Ok(DeviceNotAvailable::Retry);
         }
-        let expansion = self.own().expansion(needed);
-        expansion
+        self.expansion(needed, permissions)
             .map(DeviceNotAvailable::Expand)
-            .map_err(DeviceNotAvailableError::Resize)
     }
 }
 

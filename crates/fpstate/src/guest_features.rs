@@ -23,9 +23,10 @@ pub struct GuestFeatures {
 }
 
 impl GuestFeatures {
-    /// A guest without XSAVE: x87 and SSE.
+    /// A guest without XSAVE. It has x87 and SSE all the same; its XCR0, which it cannot reach, stays as
+    /// after RESET.
     pub const WITHOUT_XSAVE: Self = Self {
-        user: ComponentSet::LEGACY,
+        user: ComponentSet::only(Component::X87),
         supervisor: ComponentSet::EMPTY,
         on_demand: ComponentSet::EMPTY,
     };

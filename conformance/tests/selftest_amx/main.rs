@@ -242,92 +242,7 @@ mod with_permission {
     }
 }
 
-mod fork {
-    use super::*;
-
-    /// A family: a process with `values` in its thread's tiles, its child and its grandchild.
-    fn family<'h, 'e>(
-        host: &'h Host<'e>,
-        cpu: &mut CpuFpu<ModelCpu>,
-        values: &TileValues,
-    ) -> [(Process<'h, 'e>, Thread<'e>); 3] {
-        let (process, mut thread) = (Process::permitted(host), host.thread());
-        process
-            .user_code(&mut thread, cpu, |cpu| values.load(cpu))
-            .expect("the tiles");
-        let (child, mut childs) = process.fork(&mut thread, cpu);
-        let (grandchild, grandchilds) = child.fork(&mut childs, cpu);
-        [
-            (process, thread),
-            (child, childs),
-            (grandchild, grandchilds),
-        ]
-    }
-
-    #[test]
-    fn a_child_and_a_grandchild_may_use_tiles() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let mut cpu = host.start(0);
-        let mut random = Rng::with_seed(6);
-        let values = TileValues::random(&mut random);
-        for (process, mut thread) in family(&host, &mut cpu, &values) {
-            let others = TileValues::random(&mut random);
-            let loaded = process.user_code(&mut thread, &mut cpu, |cpu| others.load(cpu));
-            assert_eq!(loaded, Ok(()));
-            let found = process.user_code(&mut thread, &mut cpu, TileValues::stored);
-            assert_eq!(found, Ok(others));
-            thread.save_before_switch(&mut cpu).unwrap();
-        }
-    }
-
-    #[test]
-    fn neither_has_tile_data_and_the_parent_keeps_its_own() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let mut cpu = host.start(0);
-        let values = TileValues::random(&mut Rng::with_seed(7));
-        let generations = family(&host, &mut cpu, &values);
-        let expected = [values, TileValues::zero(), TileValues::zero()];
-        for ((process, mut thread), expected) in generations.into_iter().zip(expected) {
-            let has_data = xstate_bv(&host, &thread).contains_all(TILE_DATA);
-            assert_eq!(has_data, expected != TileValues::zero());
-            // The configuration is inherited: component 17 is not on demand.
-            let found = process.user_code(&mut thread, &mut cpu, TileValues::stored);
-            assert_eq!(found, Ok(expected));
-            thread.save_before_switch(&mut cpu).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_child_whose_memory_has_room_has_no_tile_data_either() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let mut cpu = host.start(0);
-        let (process, mut thread) = (Process::permitted(&host), host.thread());
-        let values = TileValues::random(&mut Rng::with_seed(14));
-        process
-            .user_code(&mut thread, &mut cpu, |cpu| values.load(cpu))
-            .unwrap();
-        let large = host.offer().layout_with(Grantee::Threads, TILE_DATA);
-        let child = thread.fork(&mut cpu, host.state(large)).unwrap();
-        assert!(!xstate_bv(&host, &child).intersects(TILE_DATA));
-    }
-
-    #[test]
-    fn a_child_of_a_process_without_permission_has_none() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let mut cpu = host.start(0);
-        let (process, mut thread) = (Process::new(&host), host.thread());
-        let (child, mut childs) = process.fork(&mut thread, &mut cpu);
-        let refused = child.user_code(&mut childs, &mut cpu, |cpu| TileValues::zero().load(cpu));
-        assert!(matches!(
-            refused,
-            Err(DeviceNotAvailableError::NotPermitted(_))
-        ));
-    }
-}
+mod fork;
 
 mod alternate_signal_stack {
     use super::*;
@@ -364,7 +279,7 @@ mod alternate_signal_stack {
         let process = Process::permitted(&host);
         let set_up = |len| {
             let offer = host.offer();
-            let permissions = process.permissions;
+            let permissions = &process.permissions;
             permissions.check_signal_stack(offer, FRAME_OVERHEAD, len)
         };
         for found in [1, 2048, LARGEST_FRAME - 1] {
@@ -450,95 +365,4 @@ mod context_switch {
     }
 }
 
-mod ptrace {
-    use super::*;
-
-    /// The tracer writes `image` (`PTRACE_SETREGSET`) to a thread that does not run.
-    fn write(host: &Host<'_>, thread: &mut Thread<'_>, image: &Memory) -> Result<(), ImportError> {
-        let layout = host.offer().image_layout(host.offer().user_components());
-        let image = StandardImage::parse(image.bytes(), layout, 0xffff).expect("an image");
-        let area = thread.edit_own().map_err(ImportError::NotInMemory)?;
-        area.import(&image, PKRU)
-    }
-
-    #[test]
-    fn a_thread_with_tiles_finds_those_of_the_tracer_in_its_registers() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let process = Process::permitted(&host);
-        let (mut cpu, mut thread) = (host.start(0), host.thread());
-        let mut random = Rng::with_seed(10);
-        let [own, tracers] = [(); 2].map(|()| TileValues::random(&mut random));
-        process
-            .user_code(&mut thread, &mut cpu, |cpu| own.load(cpu))
-            .unwrap();
-        thread.save_before_switch(&mut cpu).unwrap();
-        let written = write(&host, &mut thread, &image_with(enumeration, &tracers));
-        assert_eq!(written, Ok(()));
-        let found = process.user_code(&mut thread, &mut cpu, TileValues::stored);
-        assert_eq!(found, Ok(tracers));
-    }
-
-    #[test]
-    fn the_tracer_reads_back_what_it_wrote() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let process = Process::permitted(&host);
-        let (mut cpu, mut thread) = (host.start(0), host.thread());
-        process
-            .user_code(&mut thread, &mut cpu, |cpu| TileValues::zero().load(cpu))
-            .unwrap();
-        thread.save_before_switch(&mut cpu).unwrap();
-        let written = image_with(enumeration, &TileValues::random(&mut Rng::with_seed(11)));
-        write(&host, &mut thread, &written).unwrap();
-        let read = image(&host, &thread);
-        assert!(read.bytes()[512..] == written.bytes()[512..]);
-        let contents = |image: &Memory| {
-            let all = ComponentSet::LEGACY.union(ComponentSet::TILES);
-            contents_of(enumeration, image.bytes(), all)
-        };
-        assert_eq!(contents(&written).difference(&contents(&read)), None);
-    }
-
-    /// Linux answers EINVAL.
-    #[test]
-    fn a_thread_that_has_used_none_has_no_room_and_keeps_its_state() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let (mut cpu, mut thread) = (host.start(0), host.thread());
-        Process::new(&host)
-            .user_code(&mut thread, &mut cpu, tiles::configure)
-            .unwrap();
-        thread.save_before_switch(&mut cpu).unwrap();
-        let before = image(&host, &thread);
-        let tracers = image_with(enumeration, &TileValues::random(&mut Rng::with_seed(12)));
-        let refused = write(&host, &mut thread, &tracers);
-        let no_room = ImportError::NoRoom {
-            found: ComponentSet::TILES,
-            room: thread.own().components(),
-        };
-        assert_eq!(refused, Err(no_room));
-        assert!(image(&host, &thread).bytes() == before.bytes());
-    }
-
-    #[test]
-    fn once_such_a_thread_has_grown_the_same_image_arrives() {
-        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
-        let host = host(enumeration);
-        let process = Process::permitted(&host);
-        let (mut cpu, mut thread) = (host.start(0), host.thread());
-        let tracers = TileValues::random(&mut Rng::with_seed(13));
-        let written = image_with(enumeration, &tracers);
-        write(&host, &mut thread, &written).unwrap_err();
-        process
-            .user_code(&mut thread, &mut cpu, |cpu| {
-                tiles::configure(cpu)?;
-                cpu.tilezero(0)
-            })
-            .unwrap();
-        thread.save_before_switch(&mut cpu).unwrap();
-        assert_eq!(write(&host, &mut thread, &written), Ok(()));
-        let found = process.user_code(&mut thread, &mut cpu, TileValues::stored);
-        assert_eq!(found, Ok(tracers));
-    }
-}
+mod ptrace;
