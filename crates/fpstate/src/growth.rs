@@ -88,7 +88,9 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
                 asked,
             });
         }
-        if planned.contains_all(found) {
+        // In registers only what is modified since the restore is saved, which would be into memory
+        // that does not have the rest if an expansion without effect brought it back.
+        if planned.contains_all(found) && planned != found {
             Ok(())
         } else {
             Err(ResizeError::Outgrown { found, planned })
@@ -245,7 +247,7 @@ pub enum ResizeError {
         /// The one the expansion is for.
         asked: StateId,
     },
-    /// The state has grown since in another way.
+    /// The state has that room already, or has grown since in another way.
     Outgrown {
         /// What it has room for now.
         found: ComponentSet,
