@@ -27,6 +27,7 @@
 //! * [`host`] - a kernel that offers what [`fpstate::Offer`] decides
 //! * [`tiles`] - all tiles, loaded and stored by instructions
 //! * [`vcpu`] - a vCPU as a VMM drives it
+//! * [`on_demand`] - threads and guests whose states grow when they first use tiles
 
 pub mod generators;
 pub mod memory;
@@ -50,3 +51,4 @@ pub mod pair;
 pub mod host;
 pub mod tiles;
 pub mod vcpu;
+pub mod on_demand;

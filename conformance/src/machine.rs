@@ -2,7 +2,7 @@
 
 use fpstate::{
     BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout, LifeError,
-    SwitchInstructions, ThreadFpu,
+    Offer, SwitchInstructions, ThreadFpu,
 };
 use fpstate_arch::{
     Component, ComponentSet, Enumeration, Format, Instruction, Processor, Xcr0, Xfd, Xss,
@@ -81,6 +81,25 @@ impl Machine {
             components,
             start: Start::BringUp(ControlRegisters { xcr0, xss, xfd }),
             identities: Identities::new(),
+        }
+    }
+
+    /// A kernel's machine of `cpu`s that enables what the library offers.
+    #[must_use]
+    pub fn offered(cpu: &RecordedCpu) -> Self {
+        let enumeration = cpu.enumeration();
+        let offer = Offer::for_ring0(&enumeration);
+        let components = offer
+            .default_components()
+            .union(offer.guest_only())
+            .union(offer.on_demand());
+        Self {
+            error_pointers: cpu.error_pointers(),
+            instructions: offer.instructions(),
+            components,
+            start: Start::BringUp(offer.control_registers()),
+            identities: Identities::new(),
+            enumeration,
         }
     }
 
