@@ -8,6 +8,7 @@ use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xss::Xss;
 
+use crate::decision::require_host_control;
 use crate::instructions::SwitchInstructions;
 use crate::ownership::{CpuId, StateId};
 use crate::state::Fpstate;
@@ -128,7 +129,11 @@ impl<P: Processor> CpuFpu<P> {
     /// # Errors
     /// [`SwitchError::WouldDiscard`] if they held the only copy of a state: it should have been
     /// saved before. [`SwitchError::KernelSection`] inside a section, which covers any use.
+    /// [`SwitchError::GuestControl`] while a guest's XCR0 is loaded.
     pub const fn registers_taken(&mut self) -> Result<(), SwitchError> {
+        if let Err(error) = require_host_control(self.facts()) {
+            return Err(error);
+        }
         match self.registers {
             RegisterContent::OnlyCopyOf(state) => Err(SwitchError::WouldDiscard {
                 state,

@@ -11,6 +11,7 @@ use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
 use crate::cpu::CpuFpu;
+use crate::decision::require_host_control;
 use crate::instructions::SwitchInstructions;
 use crate::ownership::Identities;
 use crate::switch::{ControlOwner, RegisterContent};
@@ -140,6 +141,7 @@ impl<P: Processor> CpuFpu<P> {
     /// As [`registers_taken`](Self::registers_taken): a thread's state is saved when it is switched
     /// away from, before the CPU can idle. Or the processor's fault.
     pub fn release_tiles(&mut self) -> Result<ComponentSet, SwitchError> {
+        require_host_control(self.facts())?;
         if !self.switched.contains_all(ComponentSet::TILES) {
             return Ok(ComponentSet::EMPTY);
         }

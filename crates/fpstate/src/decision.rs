@@ -157,7 +157,7 @@ impl CpuFacts {
 
 /// No save and no restore between the load of a guest's XCR0 and that of the host's.
 #[inline]
-const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchError> {
+pub(crate) const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchError> {
     match cpu.control {
         ControlOwner::Host => Ok(()),
         ControlOwner::Guest => Err(SwitchError::GuestControl { cpu: cpu.id }),

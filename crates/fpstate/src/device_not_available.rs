@@ -9,6 +9,7 @@ use fpstate_arch::processor::Processor;
 use fpstate_arch::xfd::XfdErr;
 
 use crate::cpu::CpuFpu;
+use crate::decision::require_host_control;
 use crate::growth::{Expansion, ResizeError};
 use crate::offer::Grantee;
 use crate::ownership::StateId;
@@ -42,6 +43,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         permissions: &Permissions,
     ) -> Result<DeviceNotAvailable<'e>, DeviceNotAvailableError> {
+        // Another guest's IA32_XFD_ERR may be in the register.
+        require_host_control(cpu.facts()).map_err(DeviceNotAvailableError::Switch)?;
         let fault = |fault| DeviceNotAvailableError::Switch(SwitchError::Fault(fault));
         if !cpu.instructions().has_xfd() {
             return Ok(DeviceNotAvailable::OtherCause);
