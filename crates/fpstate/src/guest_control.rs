@@ -11,10 +11,12 @@ use fpstate_arch::xfd::{Xfd, XfdErr};
 use fpstate_arch::xss::Xss;
 
 use crate::cpu::CpuFpu;
+use crate::decision::{require_host_control, require_only_copy};
 use crate::growth::{Expansion, ResizeError};
 use crate::guest::GuestFpu;
 use crate::guest_features::GuestFeatures;
 use crate::guest_registers::{GuestRegisterError, GuestRegisters, Interception};
+use crate::ownership::Residence;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
 use crate::switch_error::SwitchError;
@@ -188,7 +190,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// the value counts at once, joined with the host's arming.
     ///
     /// # Errors
-    /// [`GuestRegisterError`].
+    /// [`GuestRegisterError`]; nothing is changed then.
     pub fn write_guest_xfd(
         &mut self,
         guest: &GuestFpu<'e, S>,
@@ -197,11 +199,18 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     ) -> Result<(), GuestRegisterError> {
         self.require_running(guest)?;
         let xfd = guest.registers.check_xfd(value)?;
-        self.active.set_own_xfd(xfd);
-        if self.is_in_registers_of(cpu) {
+        let here = cpu.facts();
+        require_host_control(here).map_err(GuestRegisterError::Switch)?;
+        // The register first: a save under one value and a restore under the other would be #NM in
+        // the kernel.
+        if let Residence::Registers(holder) = self.active.residence() {
+            require_only_copy(self.active.facts(), holder, here)
+                .map_err(GuestRegisterError::Switch)?;
             let fault = |fault| GuestRegisterError::Switch(SwitchError::Fault(fault));
-            cpu.write_xfd(self.active.xfd()).map_err(fault)?;
+            cpu.write_xfd(self.active.xfd_beside(xfd.components()))
+                .map_err(fault)?;
         }
+        self.active.set_own_xfd(xfd);
         Ok(())
     }
 

@@ -103,8 +103,14 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     #[must_use]
     #[inline]
     pub fn xfd(&self) -> Xfd {
+        self.xfd_beside(self.area.disabled())
+    }
+
+    /// The same if the owner disabled `owners`.
+    #[inline]
+    pub(crate) fn xfd_beside(&self, owners: ComponentSet) -> Xfd {
         let can_be_disabled = self.layout().xfd_components();
-        let disabled = self.area.disabled().union(self.without_room());
+        let disabled = owners.union(self.without_room());
         Xfd::new(disabled, can_be_disabled).unwrap_or_default()
     }
 
