@@ -143,15 +143,19 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             Ok(()) => Ok(entry),
             Err(fault) => {
                 entry.unload().map_err(GuestEntryError::fault)?;
+                entry.clear_xfd_err().map_err(GuestEntryError::fault)?;
+                entry.cpu.set_control(ControlOwner::Host);
                 Err(GuestEntryError::fault(fault))
             }
         }
     }
 
-    /// The active state is in the registers, or the hardware puts it there itself.
+    /// The active state is in the registers, or the hardware puts it there itself, all but its
+    /// IA32_XFD.
     fn may_run_on(&self, cpu: &CpuFpu<impl Processor>) -> bool {
+        let has_its_xfd = !cpu.instructions().has_xfd() || cpu.facts().xfd == self.active().xfd();
         match self.active().residence() {
-            Residence::Sealed => cpu.registers() == RegisterContent::Nobody,
+            Residence::Sealed => cpu.registers() == RegisterContent::Nobody && has_its_xfd,
             Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
                 self.is_in_registers_of(cpu)
             }
@@ -233,7 +237,6 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
             let host = self.cpu.host_xss();
             self.cpu.processor().write_xss(host)?;
         }
-        self.cpu.set_control(ControlOwner::Host);
         Ok(())
     }
 
@@ -246,6 +249,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         self.unload().map_err(GuestEntryError::fault)?;
         self.take_over_xfd().map_err(GuestEntryError::fault)?;
         let after = self.take_xfd_err(exit).map_err(GuestEntryError::fault)?;
+        self.cpu.set_control(ControlOwner::Host);
         Ok(after)
     }
 
@@ -262,12 +266,17 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         Ok(())
     }
 
+    /// IA32_XFD_ERR is 0 again if the guest's was loaded.
+    fn clear_xfd_err(&mut self) -> Result<(), Fault> {
+        if self.guest.registers.xfd_err != XfdErr::NOTHING {
+            self.cpu.processor().write_xfd_err(XfdErr::NOTHING)?;
+        }
+        Ok(())
+    }
+
     fn take_xfd_err(&mut self, exit: VmExit) -> Result<AfterExit<'e>, Fault> {
-        let was_loaded = self.guest.registers.xfd_err != XfdErr::NOTHING;
         let VmExit::DeviceNotAvailable { guest_cr0 } = exit else {
-            if was_loaded {
-                self.cpu.processor().write_xfd_err(XfdErr::NOTHING)?;
-            }
+            self.clear_xfd_err()?;
             return Ok(AfterExit::Nothing);
         };
         if !self.cpu.instructions().has_xfd() {
