@@ -2,6 +2,7 @@
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::layout::Layout;
 use crate::storage::AreaStorage;
@@ -12,7 +13,6 @@ const ALIGNMENT: usize = 64;
 ///
 /// Safe Rust cannot ask an allocator for an alignment of bytes, so up to 63 bytes more than the
 /// layout needs are allocated.
-#[derive(Debug)]
 pub struct BoxedArea {
     memory: Vec<u8>,
     start: usize,
@@ -35,6 +35,15 @@ impl BoxedArea {
     }
 }
 
+impl fmt::Debug for BoxedArea {
+    /// The length and not the bytes: what was a state's area has key material in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxedArea")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
 impl AreaStorage for BoxedArea {
     #[inline]
     fn bytes(&self) -> &[u8] {
@@ -54,6 +63,20 @@ mod tests {
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
     use fpstate_arch::enumeration::Enumeration;
+
+    #[test]
+    fn what_is_printed_of_an_area_has_no_byte_of_it() {
+        let cpu = Enumeration::read(|_, _| CpuidRegisters {
+            edx: 1 << 24,
+            ..Default::default()
+        });
+        let layout = Layout::fxsave(&cpu).unwrap();
+        let mut area = BoxedArea::for_layout(&layout).unwrap();
+        area.bytes_mut().fill(0xa5);
+        let printed = alloc::format!("{area:?} {area:x?}");
+        assert!(!printed.contains("165") && !printed.contains("a5"));
+        assert!(printed.contains("512"));
+    }
 
     #[test]
     fn boxed_areas_are_aligned_and_exactly_as_long_as_the_layout() {
