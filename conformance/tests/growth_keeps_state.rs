@@ -299,3 +299,34 @@ fn an_expansion_that_is_used_twice_loses_nothing() {
     let found = in_memory(&KIND, &machine, thread.own());
     assert_eq!(values.difference(&found), None);
 }
+
+/// The memory that a guest's state was restored from comes back while the registers still have a
+/// copy: by them the processor would judge what is unmodified. Tile data that the guest disables
+/// meanwhile is in no area, and XSAVES would announce what it does not write.
+#[test]
+fn a_guest_released_and_grown_into_the_same_memory_has_in_memory_what_it_had_in_registers() {
+    let machine = Machine::offered(&KIND);
+    let (mut pair, mut cpu) = (small_pair(&machine), cpu(&machine, 0));
+    let Pair { thread, guest, .. } = &mut pair;
+    let expansion = guest.expansion(TILE_DATA).unwrap();
+    let small = guest.expand(expansion, machine.memory()).unwrap();
+    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    use_tiles(cpu.processor(), 0x5a).unwrap();
+    thread.save_before_switch(&mut cpu).unwrap();
+    cpu.registers_taken().unwrap();
+    thread.restore_before_use(&mut cpu).unwrap();
+    let disabled = TILE_DATA;
+    thread.write_guest_xfd(guest, &mut cpu, disabled).unwrap();
+    let later = Restoring::Deferred;
+    thread.leave_guest(guest, &mut cpu, later).unwrap();
+
+    let large = guest.release(small).unwrap();
+    guest.expand(expansion, large).unwrap();
+    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    let nothing = ComponentSet::EMPTY;
+    thread.write_guest_xfd(guest, &mut cpu, nothing).unwrap();
+    let values = visible(&mut cpu, &machine);
+    thread.leave_guest(guest, &mut cpu, later).unwrap();
+    let found = in_memory(&KIND, &machine, guest.fpstate().unwrap());
+    assert_eq!(values.difference(&found), None);
+}

@@ -1,7 +1,7 @@
 //! A guest's XCR0 is loaded and nobody is left to load the host's: whatever would use the registers
 //! is refused (invariant I29). And what is never loaded in the first place.
 
-use conformance::intercept::Intercept;
+use conformance::intercept::{Executed, Intercept};
 use conformance::machine::Machine;
 use conformance::on_demand::{
     KIND, TILE_DATA, guest_of, guests_components, permissions, small_pair, threads_components, xfd,
@@ -13,7 +13,7 @@ use fpstate::{
     GuestEntryError, GuestFpu, GuestRegisterError, KernelUse, LeaveError, LifeError, Offer,
     ResizeError, Restoring, SwitchError, ThreadFpu, VmExit,
 };
-use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0, XfdErr};
+use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0, XfdErr, Xss};
 use fpstate_model::{Osxsave, Privilege};
 
 const NOW: Restoring = Restoring::Now;
@@ -238,9 +238,8 @@ fn refusal<'e>(
     cpu: &mut CpuFpu<Observed>,
 ) -> GuestEntryError {
     cpu.processor().take_trace();
-    let error = thread
-        .load_guest_registers(guest, cpu, OSXSAVE)
-        .unwrap_err();
+    let loaded = thread.load_guest_registers(guest, cpu, OSXSAVE);
+    let error = loaded.map(|_| ()).unwrap_err();
     assert_eq!(cpu.processor().take_trace(), []);
     error
 }
@@ -312,7 +311,7 @@ fn an_entry_that_faults_leaves_the_hosts_registers() {
     model.set_cr4_osxsave(Osxsave::Clear);
     let loaded = thread.load_guest_registers(guest, &mut cpu, OSXSAVE);
     let fault = GuestEntryError::Switch(SwitchError::Fault(Fault::InvalidOpcode));
-    assert_eq!(loaded.unwrap_err(), fault);
+    assert_eq!(loaded.map(|_| ()).unwrap_err(), fault);
     assert_eq!(cpu.processor().read_xfd_err(), Ok(XfdErr::NOTHING));
     let model = cpu.processor().inner().inner();
     model.set_cr4_osxsave(Osxsave::Set);
@@ -325,13 +324,13 @@ fn an_entry_that_faults_leaves_the_hosts_registers() {
 /// RDMSR raises #GP, so nobody knows what the guest has left in IA32_XFD.
 #[test]
 fn an_exit_that_faults_leaves_a_cpu_that_refuses() {
-    let machine = Machine::offered(&KIND);
-    let (mut pair, mut cpu) = (small_pair(&machine), observed(&KIND, &machine, 0));
-    let expansion = pair.guest.expansion(TILE_DATA).unwrap();
-    pair.guest.expand(expansion, machine.memory()).unwrap();
+    let user = KIND.enumeration().user_components();
+    let xcr0 = Xcr0::new(user, user).unwrap();
+    // XCR0 and IA32_XSS stay the host's, so that nothing faults before.
+    let machine = Machine::ring0_with(&KIND, xcr0, Xss::AFTER_RESET);
+    let (mut pair, mut cpu) = (Pair::new(&machine), observed(&KIND, &machine, 0));
     let Pair { thread, guest, .. } = &mut pair;
     thread.enter_guest(guest, &mut cpu, NOW).unwrap();
-    // XCR0 stays the host's: RDMSR is the first to fault.
     let cr4 = GuestCr4::from_bits(0);
     let mut entry = thread.load_guest_registers(guest, &mut cpu, cr4).unwrap();
     let processor = entry.processor();
@@ -339,7 +338,13 @@ fn an_exit_that_faults_leaves_a_cpu_that_refuses() {
     processor.inner().inner().set_cpl(Privilege::Ring3);
     let left = entry.load_host_registers(VmExit::Other);
     assert!(left.is_err());
+    assert_eq!(cpu.processor().take_trace().last(), Some(&xfd_write()));
     cpu.processor().inner().inner().set_cpl(Privilege::Ring0);
     let refused = SwitchError::GuestControl { cpu: cpu.id() };
     assert_eq!(thread.save_before_switch(&mut cpu), Err(refused));
+}
+
+/// What the guest did.
+fn xfd_write() -> Executed {
+    Executed::WriteXfd(xfd(TILE_DATA))
 }
