@@ -65,6 +65,7 @@
 //! * [`guest_entry`] - a guest's registers around a VM entry, and its #NM
 //! * [`guest_cpuid`] - CPUID leaves 0DH, 1DH and 1EH as a guest sees them
 //! * [`kernel_section`] - the kernel uses the registers itself
+//! * `misuse` - what does not compile (examples that are only tested)
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -117,6 +118,8 @@ pub mod guest_control;
 pub mod guest_entry;
 pub mod guest_cpuid;
 pub mod kernel_section;
+#[cfg(doctest)]
+mod misuse;
 
 pub use area::{AreaError, ComponentError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
