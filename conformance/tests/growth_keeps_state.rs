@@ -27,12 +27,12 @@ fn used_guest(machine: &Machine) -> (Pair<'_>, Contents) {
     let mut pair = small_pair(machine);
     let mut cpu = cpu(machine, 7);
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    thread.enter_guest(guest, &mut cpu, NOW).expect("an entry");
     let values = use_all(&mut pair, &mut cpu, guests_components(machine));
     assert!(values.not_initial().contains_all(SUPERVISOR));
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
     let later = Restoring::Deferred;
-    thread.leave_guest(guest, &mut cpu, later).unwrap();
+    thread.leave_guest(guest, &mut cpu, later).expect("leaving");
     (pair, values)
 }
 
@@ -115,11 +115,13 @@ fn len_by_cpuid(machine: &Machine, components: ComponentSet) -> usize {
     let enumeration = &machine.enumeration;
     let user = components.intersection(enumeration.user_components());
     let mut processor = KIND.model();
-    processor.xsetbv(Xcr0::new(user, user).unwrap()).unwrap();
+    processor
+        .xsetbv(Xcr0::new(user, user).expect("a legal value"))
+        .expect("a legal XCR0");
     let supervisor = components.difference(user);
-    let xss = Xss::new(supervisor, supervisor).unwrap();
-    processor.write_xss(xss).unwrap();
-    usize::try_from(processor.cpuid(0xd, 1).ebx).unwrap()
+    let xss = Xss::new(supervisor, supervisor).expect("a legal value");
+    processor.write_xss(xss).expect("a legal IA32_XSS");
+    usize::try_from(processor.cpuid(0xd, 1).ebx).expect("a length")
 }
 
 /// `__state_perm` loses its supervisor bits at the first grant.
@@ -220,11 +222,11 @@ fn used_thread<'e>(machine: &'e Machine, cpu: &mut CpuFpu<ModelCpu>) -> Pair<'e>
     let components = threads_components(machine);
     let memory = memory_for(machine, components);
     pair.thread = ThreadFpu::new(machine.state(components, memory));
-    pair.thread.restore_before_use(cpu).unwrap();
+    pair.thread.restore_before_use(cpu).expect("its registers");
     use_all(&mut pair, cpu, components);
-    pair.thread.save_before_switch(cpu).unwrap();
-    cpu.registers_taken().unwrap();
-    pair.thread.restore_before_use(cpu).unwrap();
+    pair.thread.save_before_switch(cpu).expect("a save");
+    cpu.registers_taken().expect("a copy");
+    pair.thread.restore_before_use(cpu).expect("its registers");
     pair
 }
 
@@ -236,7 +238,7 @@ fn expansion_of<'e>(pair: &mut Pair<'e>, cpu: &mut CpuFpu<ModelCpu>) -> Expansio
     let needed = pair
         .thread
         .device_not_available(cpu, &permissions(&offer))
-        .unwrap();
+        .expect("a remedy");
     match needed {
         DeviceNotAvailable::Expand(expansion) => expansion,
         DeviceNotAvailable::OtherCause | DeviceNotAvailable::Retry => panic!("{needed:?}"),

@@ -29,12 +29,13 @@ struct Lost<'e> {
 
 fn lost(machine: &Machine) -> Lost<'_> {
     let (mut pair, mut cpu) = (small_pair(machine), observed(&KIND, machine, 0));
-    let expansion = pair.guest.expansion(TILE_DATA).unwrap();
+    let expansion = pair.guest.expansion(TILE_DATA).expect("what is offered");
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    guest.write_xfd_err(TILE_DATA).unwrap();
-    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    guest.write_xfd_err(TILE_DATA).expect("IA32_XFD_ERR");
+    thread.enter_guest(guest, &mut cpu, NOW).expect("an entry");
     let entry = thread.load_guest_registers(guest, &mut cpu, OSXSAVE);
-    std::mem::forget(entry.unwrap());
+    // Lost: it has no Drop, so this is as good as mem::forget().
+    let _ = entry.expect("an entry");
     let xcr0 = cpu.processor().xgetbv();
     assert_eq!(xcr0, Ok(Xcr0::AFTER_RESET.components()), "the guest's");
     cpu.processor().take_trace();
@@ -239,7 +240,7 @@ fn refusal<'e>(
 ) -> GuestEntryError {
     cpu.processor().take_trace();
     let loaded = thread.load_guest_registers(guest, cpu, OSXSAVE);
-    let error = loaded.map(|_| ()).unwrap_err();
+    let error = loaded.map(|_| ()).expect_err("a refusal");
     assert_eq!(cpu.processor().take_trace(), []);
     error
 }
@@ -338,13 +339,9 @@ fn an_exit_that_faults_leaves_a_cpu_that_refuses() {
     processor.inner().inner().set_cpl(Privilege::Ring3);
     let left = entry.load_host_registers(VmExit::Other);
     assert!(left.is_err());
-    assert_eq!(cpu.processor().take_trace().last(), Some(&xfd_write()));
+    let guests = Executed::WriteXfd(xfd(TILE_DATA));
+    assert_eq!(cpu.processor().take_trace().last(), Some(&guests));
     cpu.processor().inner().inner().set_cpl(Privilege::Ring0);
     let refused = SwitchError::GuestControl { cpu: cpu.id() };
     assert_eq!(thread.save_before_switch(&mut cpu), Err(refused));
-}
-
-/// What the guest did.
-fn xfd_write() -> Executed {
-    Executed::WriteXfd(xfd(TILE_DATA))
 }

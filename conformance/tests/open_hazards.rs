@@ -58,18 +58,18 @@ fn a_register_written_to_a_component_in_its_initial_configuration_is_not_lost() 
 fn guest_that_used_tiles(machine: &Machine) -> (Pair<'_>, Contents) {
     let mut pair = small_pair(machine);
     let memory = machine.memory();
-    let expansion = pair.guest.expansion(TILE_DATA).unwrap();
-    pair.guest.expand(expansion, memory).unwrap();
+    let expansion = pair.guest.expansion(TILE_DATA).expect("what is offered");
+    pair.guest.expand(expansion, memory).expect("growth");
     let mut cpu = cpu(machine, 7);
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    thread.enter_guest(guest, &mut cpu, NOW).expect("an entry");
     use_all(&mut pair, &mut cpu, guests_components(machine));
-    use_tiles(cpu.processor(), 0x5a).unwrap();
+    use_tiles(cpu.processor(), 0x5a).expect("tiles");
     let values = visible(&mut cpu, machine);
     assert!(values.not_initial().contains_all(TILE_DATA));
     pair.thread
         .leave_guest(&mut pair.guest, &mut cpu, Restoring::Deferred)
-        .unwrap();
+        .expect("leaving");
     (pair, values)
 }
 

@@ -27,16 +27,16 @@ fn thread_without_room<'e>(
     cpu: &mut CpuFpu<ModelCpu>,
 ) -> (Pair<'e>, Expansion<'e>, Contents) {
     let mut pair = small_pair(machine);
-    pair.thread.restore_before_use(cpu).unwrap();
+    pair.thread.restore_before_use(cpu).expect("its registers");
     let values = use_all(&mut pair, cpu, threads_components(machine));
     cpu.processor()
         .write_xfd_err(XfdErr::from_components(TILE_DATA))
-        .unwrap();
+        .expect("IA32_XFD_ERR");
     let offer = Offer::for_ring0(&machine.enumeration);
     let needed = pair
         .thread
         .device_not_available(cpu, &permissions(&offer))
-        .unwrap();
+        .expect("a remedy");
     match needed {
         DeviceNotAvailable::Expand(expansion) => (pair, expansion, values),
         DeviceNotAvailable::OtherCause | DeviceNotAvailable::Retry => panic!("{needed:?}"),
@@ -50,8 +50,8 @@ fn thread_with_tiles<'e>(
 ) -> (Pair<'e>, Expansion<'e>, Contents) {
     let (mut pair, expansion, _) = thread_without_room(machine, cpu);
     let memory = machine.memory();
-    pair.thread.expand(expansion, cpu, memory).unwrap();
-    use_tiles(cpu.processor(), 0x5a).unwrap();
+    pair.thread.expand(expansion, cpu, memory).expect("growth");
+    use_tiles(cpu.processor(), 0x5a).expect("tiles");
     let values = visible(cpu, machine);
     (pair, expansion, values)
 }
@@ -66,7 +66,7 @@ fn assert_refused(
     error: ResizeError,
     lent: usize,
 ) {
-    let (found, memory) = refused.unwrap_err();
+    let (found, memory) = refused.expect_err("a refusal");
     assert_eq!(found, error);
     assert_eq!(address(&memory), lent, "other memory came back");
 }
@@ -75,10 +75,10 @@ fn assert_refused(
 fn assert_keeps(pair: &mut Pair<'_>, cpu: &mut CpuFpu<ModelCpu>, values: &Contents) {
     let machine = pair.machine;
     assert_shadow(cpu);
-    pair.thread.restore_before_use(cpu).unwrap();
+    pair.thread.restore_before_use(cpu).expect("its registers");
     assert_shadow(cpu);
     assert_eq!(values.difference(&visible(cpu, machine)), None);
-    pair.thread.save_before_switch(cpu).unwrap();
+    pair.thread.save_before_switch(cpu).expect("a save");
     let found = in_memory(&KIND, machine, pair.thread.own());
     assert_eq!(values.difference(&found), None);
 }

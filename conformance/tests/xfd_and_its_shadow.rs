@@ -33,10 +33,13 @@ fn use_tiles_as_often_as_it_takes(
             Err(fault) => assert_eq!(fault, Fault::DeviceNotAvailable),
         }
         let thread = &mut pair.thread;
-        match thread.device_not_available(cpu, &permissions).unwrap() {
+        match thread
+            .device_not_available(cpu, &permissions)
+            .expect("a remedy")
+        {
             DeviceNotAvailable::Expand(expansion) => {
                 let memory = pair.machine.memory();
-                thread.expand(expansion, cpu, memory).unwrap();
+                thread.expand(expansion, cpu, memory).expect("growth");
             }
             DeviceNotAvailable::Retry => {}
             DeviceNotAvailable::OtherCause => panic!("another cause"),
@@ -56,12 +59,12 @@ struct Two<'e> {
 
 fn two<'e>(machine: &'e Machine, cpu: &mut CpuFpu<ModelCpu>) -> Two<'e> {
     let mut pair = small_pair(machine);
-    pair.thread.restore_before_use(cpu).unwrap();
+    pair.thread.restore_before_use(cpu).expect("its registers");
     let own = threads_components(machine);
     use_all(&mut pair, cpu, own);
     assert_eq!(use_tiles_as_often_as_it_takes(&mut pair, cpu, 0x5a), 1);
     let values = visible(cpu, machine);
-    pair.thread.save_before_switch(cpu).unwrap();
+    pair.thread.save_before_switch(cpu).expect("a save");
     let plain = ThreadFpu::new(pair.new_state_for(own));
     Two {
         pair,
@@ -78,21 +81,24 @@ impl Two<'_> {
         } else {
             &mut self.plain
         };
-        last.restore_before_use(cpu).unwrap();
-        last.save_before_switch(cpu).unwrap();
+        last.restore_before_use(cpu).expect("its registers");
+        last.save_before_switch(cpu).expect("a save");
         assert_eq!(cpu.processor().read_xfd(), Ok(disabled));
     }
 
     /// Both find what is theirs on `cpu`, and tiles as their states have room.
     fn assert_both_run(mut self, cpu: &mut CpuFpu<ModelCpu>, machine: &Machine) {
         assert_shadow(cpu);
-        self.pair.thread.restore_before_use(cpu).unwrap();
+        self.pair
+            .thread
+            .restore_before_use(cpu)
+            .expect("its registers");
         assert_shadow(cpu);
         assert_eq!(self.values.difference(&visible(cpu, machine)), None);
         let times = use_tiles_as_often_as_it_takes(&mut self.pair, cpu, 0xa5);
         assert_eq!(times, 0, "#NM of a thread that has room");
-        self.pair.thread.save_before_switch(cpu).unwrap();
-        self.plain.restore_before_use(cpu).unwrap();
+        self.pair.thread.save_before_switch(cpu).expect("a save");
+        self.plain.restore_before_use(cpu).expect("its registers");
         assert_shadow(cpu);
         assert_eq!(cpu.processor().read_xfd(), Ok(TILE_DATA));
     }
@@ -189,11 +195,13 @@ fn an_xfd_register_that_differs_from_its_shadow_costs_one_nm() {
 fn guest_in_registers<'e>(two: &mut Two<'e>, cpu: &mut CpuFpu<ModelCpu>) {
     let machine = two.pair.machine;
     let Pair { thread, guest, .. } = &mut two.pair;
-    let expansion = guest.expansion(TILE_DATA).unwrap();
-    guest.expand(expansion, machine.memory()).unwrap();
-    guest.write_xcr0(machine.user_components()).unwrap();
-    thread.enter_guest(guest, cpu, NOW).unwrap();
-    use_tiles(cpu.processor(), 0x11).unwrap();
+    let expansion = guest.expansion(TILE_DATA).expect("what is offered");
+    guest.expand(expansion, machine.memory()).expect("growth");
+    guest
+        .write_xcr0(machine.user_components())
+        .expect("a legal XCR0");
+    thread.enter_guest(guest, cpu, NOW).expect("an entry");
+    use_tiles(cpu.processor(), 0x11).expect("tiles");
 }
 
 /// With and without what may come before the state is saved.
