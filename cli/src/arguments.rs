@@ -129,6 +129,7 @@ impl ValueEnum for FaultName {
             FaultName(InjectedFault::SkipSave),
             FaultName(InjectedFault::WrongOwner),
             FaultName(InjectedFault::StaleAfterMigration),
+            FaultName(InjectedFault::SkipGrowthCopy),
         ];
         &ALL
     }

@@ -14,6 +14,18 @@ pub const MOST_THREADS: u32 = 256;
 /// The longest run, in seconds: a day.
 pub const LONGEST_SECONDS: f64 = 86_400.0;
 
+/// A guest's memory for tiles is given back after it was left so often in a row with none in use.
+pub(crate) const UNUSED_EXITS_BEFORE_RELEASE: u32 = 8;
+
+/// Which guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GuestMix {
+    /// All kinds.
+    WithTiles,
+    /// Those that have nothing to do with tiles.
+    WithoutTiles,
+}
+
 /// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RunLength {
@@ -107,15 +119,19 @@ impl RunConfig {
     }
 
     /// What the guest of host task `number` does; `None` for a plain task. Of four vCPUs one computes
-    /// known answers.
-    pub(crate) const fn guest_of_task(&self, number: u32) -> Option<GuestKind> {
+    /// known answers; with tiles every kind is among eight.
+    pub(crate) const fn guest_of_task(&self, number: u32, guests: GuestMix) -> Option<GuestKind> {
         if number >= self.vcpus {
-            None
-        } else if number % 4 == 3 {
-            Some(GuestKind::KnownAnswer)
-        } else {
-            Some(GuestKind::Pattern)
+            return None;
         }
+        Some(match (guests, number % 8) {
+            (_, 3) | (GuestMix::WithoutTiles, 7) => GuestKind::KnownAnswer,
+            (GuestMix::WithoutTiles, _) | (GuestMix::WithTiles, 0) => GuestKind::Pattern,
+            (GuestMix::WithTiles, 1 | 5) => GuestKind::TilePattern,
+            (GuestMix::WithTiles, 2) => GuestKind::TogglesXfd,
+            (GuestMix::WithTiles, 4) => GuestKind::Denied,
+            (GuestMix::WithTiles, _) => GuestKind::TileProduct,
+        })
     }
 
     /// What the patterns of host task `number` derive from.

@@ -6,6 +6,9 @@ use std::num::NonZeroU32;
 /// Of the switches that a fault can break, it breaks one in this many.
 pub const FAULT_ODDS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
+/// About so many times rarer than a switch is a growth, and so many times more often it is broken.
+const SWITCHES_PER_GROWTH: u32 = 100;
+
 /// What to break. Faults strike where registers are known to hold a pattern and nothing else, so
 /// the damage shows as a wrong register and not as a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,16 +24,19 @@ pub enum InjectedFault {
     WrongOwner,
     /// A vCPU that has run on another CPU meanwhile gets what this CPU last knew of it.
     StaleAfterMigration,
+    /// A state grows while it is in memory, and what it held is not copied.
+    SkipGrowthCopy,
 }
 
 impl InjectedFault {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SkipGuestRestore,
         Self::SkipHostRestore,
         Self::SkipSave,
         Self::WrongOwner,
         Self::StaleAfterMigration,
+        Self::SkipGrowthCopy,
     ];
 
     /// The name by which it is asked for.
@@ -42,6 +48,20 @@ impl InjectedFault {
             Self::SkipSave => "skip-save",
             Self::WrongOwner => "wrong-owner",
             Self::StaleAfterMigration => "stale-after-migration",
+            Self::SkipGrowthCopy => "skip-growth-copy",
+        }
+    }
+
+    /// Whether it can strike only where guests use on-demand components.
+    #[must_use]
+    pub const fn needs_growth(self) -> bool {
+        match self {
+            Self::SkipGrowthCopy => true,
+            Self::SkipGuestRestore
+            | Self::SkipHostRestore
+            | Self::SkipSave
+            | Self::WrongOwner
+            | Self::StaleAfterMigration => false,
         }
     }
 }
@@ -73,7 +93,12 @@ impl Injector {
 
     /// Whether `fault` strikes at this switch, which is eligible for it.
     pub(crate) fn strikes(&mut self, fault: InjectedFault) -> bool {
-        let strikes = self.fault == Some(fault) && self.random.u32(..self.one_in.get()) == 0;
+        let one_in = if fault.needs_growth() {
+            (self.one_in.get() / SWITCHES_PER_GROWTH).max(1)
+        } else {
+            self.one_in.get()
+        };
+        let strikes = self.fault == Some(fault) && self.random.u32(..one_in) == 0;
         self.injected += u64::from(strikes);
         strikes
     }

@@ -1,6 +1,6 @@
 //! What a vCPU costs in memory beyond its thread's own state: measured from what is allocated.
 
-use fpstate::{BoxedArea, Fpstate, GuestFpu, Identities, Layout};
+use fpstate::{BoxedArea, Fpstate, GuestFeatures, GuestFpu, Identities, Layout};
 
 /// vCPUs allocated for a measurement.
 const SAMPLE: usize = 64;
@@ -16,6 +16,17 @@ pub struct Footprint {
     /// A user and a guest buffer per vCPU, as before Linux 5.16, where each was a whole `struct
     /// fpu`: two states with the same bookkeeping.
     pub two_buffers: usize,
+    /// Where guests are offered on-demand components.
+    pub with_tiles: Option<TileFootprint>,
+}
+
+/// Bytes per vCPU that is offered tiles.
+#[derive(Clone, Copy, Debug)]
+pub struct TileFootprint {
+    /// It uses none.
+    pub idle: usize,
+    /// It uses some.
+    pub in_use: usize,
 }
 
 impl Footprint {
@@ -33,6 +44,36 @@ impl Footprint {
         Some(Self {
             one_state,
             two_buffers,
+            with_tiles: None,
+        })
+    }
+
+    /// The same, and what a vCPU costs that is offered `features`, some of them on demand.
+    pub fn measure_growth(
+        layout: Layout<'_>,
+        features: GuestFeatures,
+        live: LiveHeapBytes,
+    ) -> Option<Self> {
+        let identities = Identities::new();
+        let idle = || {
+            let area = BoxedArea::for_layout(&layout).ok()?;
+            let fpstate = Fpstate::new(layout, area, &identities).ok()?;
+            Some(Box::new(GuestFpu::offered(fpstate, features).ok()?))
+        };
+        let in_use = || {
+            let mut guest = idle()?;
+            let expansion = guest.expansion(features.on_demand()).ok()?;
+            let area = BoxedArea::for_layout(expansion.layout()).ok()?;
+            // The former memory is freed here.
+            guest.expand(expansion, area).ok().map(drop)?;
+            Some(guest)
+        };
+        Some(Self {
+            with_tiles: Some(TileFootprint {
+                idle: per_vcpu(live, idle)?,
+                in_use: per_vcpu(live, in_use)?,
+            }),
+            ..Self::measure(layout, live)?
         })
     }
 }

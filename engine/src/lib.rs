@@ -42,5 +42,5 @@ pub mod model;
 pub use config::{ConfigError, RunConfig, RunLength};
 pub use fault_injection::InjectedFault;
 pub use host::{HostCpu, HostError};
-pub use report::{Corruption, KnownAnswers, Progress, RunReport};
+pub use report::{Corruption, KnownAnswers, Progress, RunReport, TileGuests};
 pub use run_error::RunError;

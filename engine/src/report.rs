@@ -1,10 +1,11 @@
 //! What happened in a run.
 
+use std::fmt;
 use std::time::Duration;
 
 use fpstate::{Layout, SwitchInstructions};
 use fpstate_arch::ComponentSet;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::config::RunConfig;
 use crate::footprint::Footprint;
@@ -68,11 +69,27 @@ pub struct Counts {
     pub vcpus_renewed: u64,
     /// Threads that forked, the child going on, or replaced their program.
     pub forks_and_execs: u64,
+    /// States that grew by on-demand components when those were first used.
+    pub expansions: u64,
+    /// States whose memory for on-demand components was given back.
+    pub releases: u64,
+    /// #NM because of IA32_XFD, of guests and of threads.
+    pub xfd_faults: u64,
+    /// Attempts to use what was not permitted, refused.
+    pub denied: u64,
     /// Switches broken on purpose.
     pub faults_injected: u64,
 }
 
 impl Counts {
+    /// Switches counted since `before` were not carried out.
+    pub(crate) fn take_back_switches(&mut self, before: &Self) {
+        self.saves = before.saves;
+        self.saves_skipped = before.saves_skipped;
+        self.restores = before.restores;
+        self.restores_skipped = before.restores_skipped;
+    }
+
     /// Adds the counts of another CPU.
     pub(crate) fn add(&mut self, other: &Self) {
         let Self {
@@ -91,6 +108,10 @@ impl Counts {
             kernel_sections,
             vcpus_renewed,
             forks_and_execs,
+            expansions,
+            releases,
+            xfd_faults,
+            denied,
             faults_injected,
         } = other;
         self.entries += entries;
@@ -109,6 +130,10 @@ impl Counts {
         self.kernel_sections += kernel_sections;
         self.vcpus_renewed += vcpus_renewed;
         self.forks_and_execs += forks_and_execs;
+        self.expansions += expansions;
+        self.releases += releases;
+        self.xfd_faults += xfd_faults;
+        self.denied += denied;
         self.faults_injected += faults_injected;
     }
 }
@@ -145,10 +170,53 @@ pub struct RunReport {
     pub bytes_per_vcpu: usize,
     /// The same for a design with a user and a guest buffer per vCPU.
     pub bytes_per_vcpu_two_buffers: usize,
-    /// Bytes of one area.
+    /// Bytes of one area that has not grown.
     pub area_len: usize,
+    /// As `bytes_per_vcpu`, of a vCPU that is offered tiles and uses none; `None` without tiles.
+    pub bytes_per_vcpu_idle: Option<usize>,
+    /// As `bytes_per_vcpu`, of a vCPU that uses tiles; `None` without tiles.
+    pub bytes_per_vcpu_tiles: Option<usize>,
+    /// Whether guests that use tiles run, or why not.
+    pub tiles: TileGuests,
     /// The first corruptions found.
     pub corruption_reports: Vec<Corruption>,
+}
+
+/// Whether guests that use tiles run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileGuests {
+    /// They do.
+    Run,
+    /// The CPU has no AMX.
+    NoAmx,
+    /// The kernel permits tiles, but guests of the native engine do not use them.
+    ModelOnly,
+    /// The kernel does not permit tiles: this is its answer.
+    Refused {
+        /// The error number.
+        errno: i32,
+    },
+}
+
+impl fmt::Display for TileGuests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run => f.write_str("tile guests run"),
+            Self::NoAmx => f.write_str("no tile guests: this CPU has no AMX"),
+            Self::ModelOnly => f.write_str(
+                "no tile guests: the kernel permits tiles, but only the model engine has such guests",
+            ),
+            Self::Refused { errno } => {
+                write!(f, "no tile guests: the kernel does not permit tiles (error {errno})")
+            }
+        }
+    }
+}
+
+impl Serialize for TileGuests {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// What was run on.
@@ -156,9 +224,11 @@ pub struct RunReport {
 pub(crate) struct RunSubject<'e> {
     pub(crate) engine: &'static str,
     pub(crate) cpu: String,
+    /// Of a guest's state that has not grown.
     pub(crate) layout: Layout<'e>,
-    /// Switched by the engine itself, beside the areas.
+    /// Switched beside those areas: PKRU, and on-demand components.
     pub(crate) switched_apart: ComponentSet,
+    pub(crate) tiles: TileGuests,
     pub(crate) instructions: SwitchInstructions,
 }
 
@@ -190,6 +260,9 @@ impl RunReport {
             bytes_per_vcpu: footprint.one_state,
             bytes_per_vcpu_two_buffers: footprint.two_buffers,
             area_len: subject.layout.area_len(),
+            bytes_per_vcpu_idle: footprint.with_tiles.map(|tiles| tiles.idle),
+            bytes_per_vcpu_tiles: footprint.with_tiles.map(|tiles| tiles.in_use),
+            tiles: subject.tiles,
             corruption_reports,
         }
     }

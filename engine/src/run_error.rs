@@ -3,7 +3,9 @@
 use fpstate::{BringUpError, LayoutError};
 use fpstate_arch::Xcr0Error;
 
+use crate::fault_injection::InjectedFault;
 use crate::host::HostError;
+use crate::report::TileGuests;
 use crate::schedule::SliceError;
 
 /// Why a run did not happen, or did not end.
@@ -34,6 +36,14 @@ pub enum RunError {
     KnownAnswer {
         /// The answer.
         answer: String,
+    },
+    /// The fault to inject can never strike.
+    #[error("{fault} needs guests that use tiles; {tiles}")]
+    NothingGrows {
+        /// The fault.
+        fault: InjectedFault,
+        /// Why there are none.
+        tiles: TileGuests,
     },
     /// A slice was refused.
     #[error(transparent)]

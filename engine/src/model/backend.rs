@@ -1,32 +1,51 @@
 //! The schedule's steps on a model CPU.
 
-use fpstate::{BoxedArea, CpuFpu, Switch, ThreadFpu};
+use fpstate::{BoxedArea, CpuFpu, GuestCr4, Permissions, Switch, ThreadFpu};
 use fpstate_arch::{Component, ComponentSet, Processor};
 use fpstate_model::{ModelCpu, RegisterFile};
 
-use super::guest::{GuestStep, ModelGuest};
-use super::values;
+use super::guest::ModelGuest;
+use super::{task_tiles, tile_values, values};
+use crate::report::Counts;
 use crate::schedule::SliceError;
-use crate::schedule::backend::{Backend, Comparison};
+use crate::schedule::backend::{Backend, Comparison, Filler, GuestKind};
 use crate::schedule::script::{Area, Image, Step};
-use crate::schedule::tenant::Operands;
+use crate::schedule::tenant::{HostTask, Operands};
 
-/// Of a guest's steps, one in this many is followed by a timer interrupt.
-const INTERRUPT_ONE_IN: u32 = 96;
+/// A guest that uses tiles does so for this many patterns, then for as many not.
+const TILE_SPELL: u64 = 12;
 
 /// A software CPU and what code on it may use.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     /// A CPU after RESET, whose registers are the initial configuration.
     pub(super) reset: ModelCpu,
-    /// What guests and tasks fill: the areas' components, and PKRU.
+    /// Everything that is switched, PKRU and tiles too.
     pub(super) components: ComponentSet,
+    /// What tasks fill with vector moves and the like: all but tiles.
+    pub(super) task_components: ComponentSet,
+    /// What guests do.
+    pub(super) guest_components: ComponentSet,
+    /// Guests' CR4: OSXSAVE and PKE, where the CPU has them.
+    pub(super) guest_cr4: GuestCr4,
+    /// Where the CPU has tiles.
+    pub(super) processes: Option<Processes>,
     /// AMD keeps FIP, FDP and FOP only with an exception pending, and no pattern has one pending.
     pub(super) keeps_x87_pointers: bool,
     pub(super) random: fastrand::Rng,
 }
 
-/// The kernel switches PKRU on its own, with RDPKRU and WRPKRU.
+/// What the processes that tasks belong to may do with tiles.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Processes {
+    /// One that asked for the permission.
+    pub(super) asked: Permissions,
+    /// One that did not.
+    pub(super) did_not_ask: Permissions,
+}
+
+/// The kernel switches a task's PKRU on its own, with RDPKRU and WRPKRU; a guest's is loaded where it
+/// is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pkru([u8; 4]);
 
@@ -43,7 +62,7 @@ impl Pkru {
     }
 
     /// WRPKRU.
-    fn write(self, cpu: &mut ModelCpu) {
+    pub(super) fn write(self, cpu: &mut ModelCpu) {
         let register = cpu.registers_mut().component(Component::Pkru);
         if let Some(register) = register.and_then(<[u8]>::first_chunk_mut) {
             *register = self.0;
@@ -51,101 +70,73 @@ impl Pkru {
     }
 }
 
-/// What a step led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stepped {
-    /// The next step of the script follows.
-    Done,
-    /// The same one again: the guest goes on.
-    Unfinished,
-    /// The guest was taken off.
-    Preempted,
-}
-
 impl Model {
-    /// One step of a script, or one of the guest's.
+    /// One step of a script, but for the guest's.
     pub(super) fn step(
         &mut self,
         cpu: &mut ModelCpu,
         step: Step,
         operands: Operands<'_, Self>,
-    ) -> Result<Stepped, SliceError> {
+    ) -> Result<(), SliceError> {
         let Operands {
             own,
             guest,
             former,
             values,
             kernel_values,
-            code,
+            code: _,
         } = operands;
-        let mut own_pkru = &mut values.kept;
+        let own_pkru = &mut values.kept;
         match step {
             Step::Save {
                 instruction,
                 rfbm,
                 area,
             } => {
-                let (bytes, pkru) = match (area, guest, code) {
-                    (Area::Guest, Some(guest), Some((_, pkru))) => (guest, pkru),
-                    (Area::Own | Area::Guest | Area::Former, _, _) => (own, own_pkru),
+                let (bytes, pkru) = match (area, guest) {
+                    (Area::Guest, Some(guest)) => (guest, None),
+                    (Area::Own | Area::Guest | Area::Former, _) => (own, Some(own_pkru)),
                 };
                 instruction
                     .execute(cpu, bytes, rfbm)
                     .map_err(SliceError::Step)?;
-                *pkru = Pkru::read(cpu);
+                if let Some(pkru) = pkru {
+                    *pkru = Pkru::read(cpu);
+                }
             }
             Step::Restore {
                 instruction,
                 rfbm,
                 area,
             } => {
-                let (bytes, pkru) = match (area, guest, former, code) {
-                    (Area::Guest, Some(guest), _, Some((_, pkru))) => (guest, *pkru),
-                    (Area::Former, _, Some(former), Some((_, pkru))) => (former, *pkru),
-                    (Area::Own | Area::Guest | Area::Former, _, _, _) => (own, *own_pkru),
+                let (bytes, pkru) = match (area, guest, former) {
+                    (Area::Guest, Some(guest), _) => (guest, None),
+                    (Area::Former, _, Some(former)) => (former, None),
+                    (Area::Own | Area::Guest | Area::Former, _, _) => (own, Some(own_pkru)),
                 };
                 instruction
                     .execute(cpu, bytes, rfbm)
                     .map_err(SliceError::Step)?;
-                pkru.write(cpu);
+                if let Some(pkru) = pkru {
+                    pkru.write(cpu);
+                }
             }
             Step::WriteXfd(xfd) => cpu.write_xfd(xfd).map_err(SliceError::Step)?,
-            Step::Load(Image::Next) => self.load(cpu, &values.next, self.components),
+            Step::Load(Image::Next) => self.load(cpu, &values.next, self.task_components),
             Step::Load(Image::Kernel) => {
-                let vectors = self.components.without(Component::Pkru);
+                let vectors = self.task_components.without(Component::Pkru);
                 self.load(cpu, kernel_values, vectors);
             }
-            Step::Load(Image::Found(_)) | Step::Store(Image::Next | Image::Kernel) => {}
+            Step::Load(Image::Found(_))
+            | Step::Store(Image::Next | Image::Kernel)
+            | Step::Guest => {}
             Step::Store(Image::Found(slot)) => {
                 if let Some(found) = values.found.get_mut(slot) {
                     *found = values::read(cpu);
                 }
             }
-            Step::Guest => {
-                if let Some((code, pkru)) = code {
-                    own_pkru = pkru;
-                    return Ok(self.guest_step(cpu, code, own_pkru));
-                }
-            }
         }
-        Ok(Stepped::Done)
-    }
-
-    fn guest_step(
-        &mut self,
-        cpu: &mut ModelCpu,
-        code: &mut ModelGuest,
-        pkru: &mut Pkru,
-    ) -> Stepped {
-        match code.step(cpu) {
-            GuestStep::CalledHost => Stepped::Done,
-            GuestStep::GoesOn if self.random.u32(..INTERRUPT_ONE_IN) != 0 => Stepped::Unfinished,
-            GuestStep::GoesOn => {
-                code.taken_off();
-                *pkru = Pkru::read(cpu);
-                Stepped::Preempted
-            }
-        }
+        Ok(())
     }
 
     fn load(&self, cpu: &mut ModelCpu, values: &RegisterFile, components: ComponentSet) {
@@ -167,11 +158,14 @@ impl Backend for Model {
         values::read(&self.reset)
     }
 
-    fn pattern(&self, seed: u64, generation: u64) -> RegisterFile {
+    fn pattern(&self, filler: Filler, seed: u64, generation: u64) -> RegisterFile {
         let mut random = fastrand::Rng::with_seed(seed ^ generation.rotate_left(32));
         // Now and then a component is left in its initial configuration.
-        let components = self
-            .components
+        let components = match filler {
+            Filler::Host => self.task_components,
+            Filler::Guest(_) => self.guest_components,
+        };
+        let components = components
             .iter()
             .filter(|_| random.u32(..8) != 0)
             .fold(ComponentSet::EMPTY, ComponentSet::with);
@@ -185,12 +179,30 @@ impl Backend for Model {
             // The register has 32 bits; the other four bytes of the component are reserved.
             pkru.iter_mut().skip(4).for_each(|byte| *byte = 0);
         }
+        let uses_tiles = (generation / TILE_SPELL).is_multiple_of(2);
+        if filler == Filler::Guest(GuestKind::TilePattern) && uses_tiles {
+            tile_values::fill(&mut values, &mut random);
+        }
         values
     }
 
-    /// A PASID belongs to the thread that asked for it.
+    fn with_on_demand_of(&self, values: RegisterFile, held: &RegisterFile) -> RegisterFile {
+        tile_values::with_tiles_of(values, held)
+    }
+
+    fn use_on_demand(
+        &mut self,
+        task: &mut HostTask<'_, Self>,
+        cpu: &mut CpuFpu<ModelCpu>,
+        counts: &mut Counts,
+    ) -> Result<(), SliceError> {
+        task_tiles::use_tiles(self, task, cpu, counts)
+    }
+
+    /// A PASID belongs to the thread that asked for it, and tile data to the function that loaded it.
     fn inherited(&self, mut values: RegisterFile) -> RegisterFile {
-        values.initialise(ComponentSet::only(Component::Pasid));
+        let not_inherited = ComponentSet::only(Component::Pasid).with(Component::TileData);
+        values.initialise(not_inherited);
         values
     }
 

@@ -2,28 +2,30 @@
 
 use std::time::Instant;
 
-use fpstate::{ControlRegisters, CpuFpu, Identities, Layout, SwitchInstructions};
-use fpstate_arch::{
-    Component, ComponentSet, CpuidRegisters, Enumeration, Instruction, Processor, Xcr0, Xfd, Xss,
-};
+use fpstate::{CpuFpu, Identities, Layout, Offer};
+use fpstate_arch::{Component, ComponentSet, CpuidRegisters, Processor};
 use fpstate_model::ModelCpu;
 
-use super::backend::{Model, Stepped};
+use super::backend::Model;
 use super::guest::ModelGuest;
+use super::hypervisor::{Stepped, step_guest};
+use super::tile_shape::PALETTE;
+use super::world::World;
 use crate::config::RunConfig;
 use crate::footprint::{Footprint, LiveHeapBytes};
-use crate::report::{Counts, Progress, RunReport, RunSubject};
+use crate::report::{Counts, Progress, RunReport, RunSubject, TileGuests};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
-use crate::schedule::backend::Backend;
-use crate::schedule::script::Outcome;
+use crate::schedule::backend::{Backend, GuestKind};
+use crate::schedule::script::{Outcome, Step};
 use crate::schedule::tenant::Tenant;
-use crate::schedule::worker::{MOST_REPORTED, Machine, Plan, Worker};
+use crate::schedule::worker::{Layouts, MOST_REPORTED, Machine, Plan, Worker};
 
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
 /// Steps between two looks at the clock.
 const STEPS_AT_A_TIME: u32 = 1000;
+const PKRU: ComponentSet = ComponentSet::only(Component::Pkru);
 /// "Auth", the first part of AMD's vendor string, in CPUID.0:EBX.
 const AMD_EBX: u32 = 0x6874_7541;
 
@@ -49,45 +51,64 @@ pub fn run(
 ) -> Result<RunReport, RunError> {
     let reset = ModelCpu::new(modelled.leaves);
     let enumeration = reset.enumeration().clone();
-    let instructions = SwitchInstructions::for_ring0(&enumeration);
-    let registers = control_registers(&enumeration, instructions)?;
-    let switched = registers
-        .xcr0
-        .components()
-        .union(registers.xss.components());
-    let components = switched
-        .without(Component::Pkru)
-        .difference(registers.xfd.components());
-    let layout = Layout::for_instructions(&enumeration, instructions, components)?;
-    let footprint = Footprint::measure(layout, live_heap_bytes).ok_or(SliceError::NoMemory)?;
-    let pkru = switched.intersection(ComponentSet::only(Component::Pkru));
-    let backend = Model {
-        keeps_x87_pointers: !is_amd(reset.clone()),
-        reset,
-        components: components.union(pkru),
-        random: fastrand::Rng::with_seed(config.seed()),
+    let offer = Offer::for_ring0(&enumeration);
+    let tiles = tile_guests(&offer);
+    if let Some(fault) = config.inject()
+        && fault.needs_growth()
+        && tiles != TileGuests::Run
+    {
+        return Err(RunError::NothingGrows { fault, tiles });
+    }
+    let world = World::new(&offer, tiles)?;
+    let footprint = match tiles {
+        TileGuests::Run => {
+            Footprint::measure_growth(offer.guest_layout(), world.offered, live_heap_bytes)
+        }
+        TileGuests::NoAmx | TileGuests::ModelOnly | TileGuests::Refused { .. } => {
+            Footprint::measure(offer.guest_layout(), live_heap_bytes)
+        }
     };
-    let machine = Machine::new(layout, &IDENTITIES);
-    machine.admit(&backend, config, |kind| {
-        Ok(ModelGuest::new(
-            kind,
-            backend.components,
-            backend.initial_values(),
-        ))
+    let footprint = footprint.ok_or(SliceError::NoMemory)?;
+    let backend = model(&offer, reset, &world, config);
+    let layouts = Layouts {
+        thread: offer.thread_layout(),
+        guest: offer.guest_layout(),
+    };
+    let machine = Machine::new(layouts, &IDENTITIES);
+    let mut denied = 0;
+    machine.admit(&backend, config, world.guests, |kind| {
+        let features = match kind {
+            GuestKind::Denied => {
+                denied += 1;
+                world.offered_without_permission
+            }
+            GuestKind::Pattern
+            | GuestKind::KnownAnswer
+            | GuestKind::TilePattern
+            | GuestKind::TileProduct
+            | GuestKind::TogglesXfd => world.offered,
+        };
+        let initial = backend.initial_values();
+        let code = ModelGuest::new(kind, backend.guest_components, initial);
+        Ok((code, Some(features)))
     })?;
 
     let began = Instant::now();
     let mut cpus = (0..config.threads())
-        .map(|number| worker(&machine, &backend, config, number, registers))
+        .map(|number| worker(&machine, &backend, config, number, &offer))
         .collect::<Result<Vec<_>, RunError>>()?;
     take_turns(&mut cpus, config, began, &mut watch)?;
-    let results = retire(cpus)?;
+    let mut results = retire(cpus)?;
+    results.0.denied += denied;
     let subject = RunSubject {
         engine: "model",
         cpu: modelled.name.to_owned(),
-        layout,
-        switched_apart: pkru,
-        instructions,
+        layout: offer.guest_layout(),
+        switched_apart: backend
+            .components
+            .difference(offer.guest_layout().components()),
+        tiles,
+        instructions: offer.instructions(),
     };
     Ok(RunReport::new(
         &subject,
@@ -98,45 +119,37 @@ pub fn run(
     ))
 }
 
-fn is_amd(mut cpu: ModelCpu) -> bool {
-    cpu.cpuid(0, 0).ebx == AMD_EBX
+/// Tile guests load palette 1 as it has been so far.
+fn tile_guests(offer: &Offer<'_>) -> TileGuests {
+    let palette = offer.enumeration().tiles().palette_1();
+    if offer.on_demand().contains(Component::TileData) && palette == Some(PALETTE) {
+        TileGuests::Run
+    } else {
+        TileGuests::NoAmx
+    }
 }
 
-/// Everything the CPU has that an operating system switches: all user components (APX rather than
-/// MPX, which exclude each other), CET, PASID and UINTR; what can be disabled on demand is.
-fn control_registers(
-    cpu: &Enumeration,
-    instructions: SwitchInstructions,
-) -> Result<ControlRegisters, RunError> {
-    let mut user = cpu.user_components();
-    if user.contains(Component::Apx) {
-        user = user.difference(ComponentSet::MPX);
+fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) -> Model {
+    let own = |layout: Layout<'_>| {
+        let pkru = offer.user_components().intersection(PKRU);
+        layout.components().union(pkru)
+    };
+    let offered = world.offered_without_permission;
+    let (task, guest) = (own(offer.thread_layout()), own(offer.guest_layout()));
+    Model {
+        keeps_x87_pointers: !is_amd(reset.clone()),
+        reset,
+        components: guest.union(offer.on_demand()),
+        task_components: task.difference(ComponentSet::TILES),
+        guest_components: offered.user().union(offered.supervisor()),
+        guest_cr4: world.guest_cr4,
+        processes: world.processes,
+        random: fastrand::Rng::with_seed(config.seed()),
     }
-    let xcr0 = if cpu.has(Instruction::Xsave) {
-        Xcr0::new(user, cpu.user_components())?
-    } else {
-        Xcr0::AFTER_RESET
-    };
-    let tasks_own = [
-        Component::CetU,
-        Component::CetS,
-        Component::Pasid,
-        Component::Uintr,
-    ]
-    .into_iter()
-    .fold(ComponentSet::EMPTY, ComponentSet::with);
-    let supervisor = cpu.supervisor_components().intersection(tasks_own);
-    let xss = if instructions.reaches_xss() {
-        Xss::new(supervisor, supervisor).unwrap_or_default()
-    } else {
-        Xss::AFTER_RESET
-    };
-    let xfd = if instructions.has_xfd() {
-        Xfd::new(cpu.xfd_components(), cpu.xfd_components()).unwrap_or_default()
-    } else {
-        Xfd::NOTHING
-    };
-    Ok(ControlRegisters { xcr0, xss, xfd })
+}
+
+fn is_amd(mut cpu: ModelCpu) -> bool {
+    cpu.cpuid(0, 0).ebx == AMD_EBX
 }
 
 /// A CPU, and the slice it is in the middle of.
@@ -151,22 +164,37 @@ struct UnderWay<'e> {
     next_step: usize,
 }
 
+impl<'e> UnderWay<'e> {
+    /// After a step of the guest, which is the next step of the script still.
+    fn keep_way_back_current(
+        &mut self,
+        worker: &mut Worker<'_, 'e, Model>,
+    ) -> Result<(), SliceError> {
+        let Tenant { task, vcpu, .. } = &*self.tenant;
+        match vcpu {
+            Some(vcpu) => {
+                worker.keep_way_back_current((task, vcpu), &mut self.plan, self.next_step)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 fn worker<'w, 'e>(
     machine: &'w Machine<'e, Model>,
     backend: &Model,
     config: &RunConfig,
     number: u32,
-    registers: ControlRegisters,
+    offer: &Offer<'_>,
 ) -> Result<Cpu<'w, 'e>, RunError> {
     let seed = config.seed() ^ u64::from(number);
     let processor = backend.reset.clone();
-    let instructions = SwitchInstructions::for_ring0(processor.enumeration());
     let cpu = CpuFpu::bring_up(
         processor,
         number,
         machine.identities,
-        instructions,
-        registers,
+        offer.instructions(),
+        offer.control_registers(),
     )?;
     let backend = Model {
         random: fastrand::Rng::with_seed(!seed),
@@ -225,19 +253,21 @@ impl Cpu<'_, '_> {
         };
         let outcome = match worker.script.steps().get(slice.next_step) {
             None => Some(Outcome::Completed),
+            Some(Step::Guest) => match step_guest(worker, &mut slice.tenant)? {
+                Stepped::TakenOff => Some(Outcome::Preempted),
+                stepped @ (Stepped::Called | Stepped::GoesOn) => {
+                    slice.keep_way_back_current(worker)?;
+                    slice.next_step += usize::from(stepped == Stepped::Called);
+                    None
+                }
+            },
             Some(step) => {
                 let operands = slice.tenant.operands(&mut worker.kernel_values);
-                match worker
+                worker
                     .backend
-                    .step(worker.cpu.processor(), *step, operands)?
-                {
-                    Stepped::Unfinished => None,
-                    Stepped::Preempted => Some(Outcome::Preempted),
-                    Stepped::Done => {
-                        slice.next_step += 1;
-                        None
-                    }
-                }
+                    .step(worker.cpu.processor(), *step, operands)?;
+                slice.next_step += 1;
+                None
             }
         };
         match outcome {

@@ -3,6 +3,7 @@
 use fpstate_arch::{Component, ComponentSet};
 use fpstate_model::{ModelCpu, RegisterFile};
 
+use super::tile_shape::{ROW, ROWS};
 use crate::schedule::backend::{Comparison, Difference};
 
 /// Reads every register.
@@ -37,6 +38,10 @@ pub(super) fn compare(
         first: None,
     };
     for component in components.iter() {
+        if let Some(equal) = all_equal(component, expected, found) {
+            comparison.checked += equal;
+            continue;
+        }
         for (name, expected, found) in registers(component, expected, found) {
             comparison.checked += 1;
             if expected != found {
@@ -51,6 +56,27 @@ pub(super) fn compare(
     }
     comparison
 }
+
+/// How many registers the component has, if all of them are equal: nearly always, so no name is
+/// made for any.
+fn all_equal(component: Component, expected: &RegisterFile, found: &RegisterFile) -> Option<u32> {
+    let (equal, registers) = if component == Component::X87 {
+        (expected.x87 == found.x87, X87_REGISTERS)
+    } else if component == Component::Sse {
+        (expected.sse == found.sse, SSE_REGISTERS)
+    } else {
+        let bytes = expected.component(component);
+        let (_, _, len) = naming(component, bytes.map_or(0, <[u8]>::len));
+        let registers = bytes.map_or(0, |bytes| bytes.chunks(len.max(1)).count());
+        (bytes == found.component(component), registers)
+    };
+    equal.then_some(u32::try_from(registers).unwrap_or(u32::MAX))
+}
+
+/// ST0 to ST7 and six more.
+const X87_REGISTERS: usize = 14;
+/// XMM0 to XMM15 and MXCSR.
+const SSE_REGISTERS: usize = 17;
 
 type Register = (String, Vec<u8>, Vec<u8>);
 
@@ -127,6 +153,8 @@ fn naming(component: Component, len: usize) -> (Box<dyn Fn(u8) -> String>, u8, u
         Component::ZmmHi256 => numbered(|n| format!("ZMM{n}"), 0, 32),
         Component::Hi16Zmm => numbered(|n| format!("ZMM{n}"), 16, 64),
         Component::BndRegs => numbered(|n| format!("BND{n}"), 0, 16),
+        // A row at a time: a whole tile would not fit on a line.
+        Component::TileData => numbered(|n| format!("TMM{}[{}]", n / ROWS, n % ROWS), 0, ROW),
         Component::Apx => numbered(|n| format!("R{n}"), 16, 8),
         Component::X87
         | Component::Sse
@@ -141,7 +169,6 @@ fn naming(component: Component, len: usize) -> (Box<dyn Fn(u8) -> String>, u8, u
         | Component::Lbr
         | Component::Hwp
         | Component::TileConfig
-        | Component::TileData
         | Component::Unnamed(_) => (Box::new(move |_| component.to_string()), 0, len),
     }
 }

@@ -16,7 +16,7 @@ use super::preemption::PreemptedImage;
 use super::unit::{self, Step, StepKind};
 use crate::pattern::{Patterns, RegisterImage, RegisterMoves, compare};
 use crate::schedule::SliceError;
-use crate::schedule::backend::{Backend, Comparison, Difference};
+use crate::schedule::backend::{Backend, Comparison, Difference, Filler};
 use crate::schedule::script::{self, Area, Image, Outcome, Script};
 use crate::schedule::tenant::Operands;
 
@@ -64,7 +64,7 @@ impl<'w> Native<'w> {
             found: values.found.each_mut().map(|image| &raw mut *image),
             kernel: &raw mut *kernel_values,
         };
-        let block = code.map(|(code, _)| code.block());
+        let block = code.map(|code| code.block());
         self.steps.clear();
         for step in script.steps() {
             self.steps
@@ -171,7 +171,7 @@ impl<'w> Backend for Native<'w> {
         RegisterImage::initial_configuration()
     }
 
-    fn pattern(&self, seed: u64, generation: u64) -> RegisterImage {
+    fn pattern(&self, _filler: Filler, seed: u64, generation: u64) -> RegisterImage {
         self.patterns.pattern(seed, generation)
     }
 

@@ -118,8 +118,11 @@ impl GuestCode for NativeGuest {
 
     fn begin_again(&mut self) {
         let main: GuestMain = match self.kind {
-            GuestKind::Pattern => hold_patterns,
-            GuestKind::KnownAnswer => compute_known_answers,
+            // Tiles are the model's: these kinds do not come here.
+            GuestKind::Pattern | GuestKind::TilePattern | GuestKind::Denied => hold_patterns,
+            GuestKind::KnownAnswer | GuestKind::TileProduct | GuestKind::TogglesXfd => {
+                compute_known_answers
+            }
         };
         // What the unit pops: R15, R14, R13, R12, RBX, RBP, and the address it returns to. The
         // start code stores the registers as it finds them, then goes on with the guest's own.

@@ -10,6 +10,7 @@
 //! * `guest_code` - what guests execute
 //! * `guest` - a guest: its page and its stack
 //! * `backend` - the schedule's steps as the unit's, and register images
+//! * `tile_permission` - asks the kernel for tiles
 //! * `run` - all of it
 
 mod unit;
@@ -18,6 +19,7 @@ mod guest_stack;
 mod guest_code;
 mod guest;
 mod backend;
+mod tile_permission;
 mod run;
 
 pub use run::run;

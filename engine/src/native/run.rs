@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use super::backend::Native;
 use super::guest::NativeGuest;
 use super::preemption::{self, Preemption};
-use crate::config::RunConfig;
+use super::tile_permission::ask_for_tiles;
+use crate::config::{GuestMix, RunConfig};
 use crate::footprint::{Footprint, LiveHeapBytes};
 use crate::host::{HandOver, HostCpu, HostError};
 use crate::known_answer::{Verdict, warm_up};
@@ -22,7 +23,7 @@ use crate::report::{Corruption, Counts, Progress, RunReport, RunSubject};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
 use crate::schedule::backend::Backend;
-use crate::schedule::worker::{MOST_REPORTED, Machine, Worker};
+use crate::schedule::worker::{Layouts, MOST_REPORTED, Machine, Worker};
 
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
@@ -47,13 +48,24 @@ pub fn run(
     // Tile data needs a permission that no guest here asks for; PKRU is the kernel's to switch.
     let not_ours = ComponentSet::only(Component::Pkru).union(host.enumeration().xfd_components());
     let components = host.xcr0().difference(not_ours);
+    let tiles = ask_for_tiles(host.enumeration());
+    if let Some(fault) = config.inject()
+        && fault.needs_growth()
+    {
+        return Err(RunError::NothingGrows { fault, tiles });
+    }
     let layout = Layout::for_instructions(host.enumeration(), instructions, components)?;
     let footprint = Footprint::measure(layout, live_heap_bytes).ok_or(SliceError::NoMemory)?;
     let mut hand_overs: Vec<_> = (0..config.threads()).map(|_| HandOver::new()).collect();
-    let machine = Machine::new(layout, &IDENTITIES);
+    let layouts = Layouts {
+        thread: layout,
+        guest: layout,
+    };
+    let machine = Machine::new(layouts, &IDENTITIES);
     let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
-    machine.admit(&backend, config, |kind| {
-        NativeGuest::new(kind, moves).map_err(os)
+    machine.admit(&backend, config, GuestMix::WithoutTiles, |kind| {
+        let guest = NativeGuest::new(kind, moves).map_err(os)?;
+        Ok((guest, None))
     })?;
     preemption::install_handler().map_err(os)?;
 
@@ -64,6 +76,7 @@ pub fn run(
         cpu: host.name().to_owned(),
         layout,
         switched_apart: ComponentSet::EMPTY,
+        tiles,
         instructions,
     };
     Ok(RunReport::new(

@@ -6,7 +6,8 @@ use fpstate::{BoxedArea, CpuFpu, Switch, ThreadFpu};
 use fpstate_arch::Processor;
 
 use super::slice_error::SliceError;
-use crate::report::KnownAnswers;
+use super::tenant::HostTask;
+use crate::report::{Counts, KnownAnswers};
 
 /// What a slice runs on.
 pub(crate) trait Backend: Sized + Debug {
@@ -14,7 +15,7 @@ pub(crate) trait Backend: Sized + Debug {
     type Processor: Processor;
     /// What all registers of a task or guest hold at a time.
     type Values: Clone + Debug;
-    /// What the kernel keeps of a task or guest beside its extended state, and switches itself.
+    /// What the kernel keeps of a task beside its extended state, and switches itself.
     type KeptByKernel: Clone + Debug + Default;
     /// A guest's code and where it is in it.
     type Guest: GuestCode<Values = Self::Values>;
@@ -25,8 +26,26 @@ pub(crate) trait Backend: Sized + Debug {
     /// The initial configuration.
     fn initial_values(&self) -> Self::Values;
 
-    /// A different value for every register; the same ones for the same arguments.
-    fn pattern(&self, seed: u64, generation: u64) -> Self::Values;
+    /// A different value for every register that `filler` writes; the same ones for the same
+    /// arguments.
+    fn pattern(&self, filler: Filler, seed: u64, generation: u64) -> Self::Values;
+
+    /// `values`, but with what a program keeps in on-demand components, which it writes apart from
+    /// all others, as `held` has them.
+    fn with_on_demand_of(&self, values: Self::Values, _held: &Self::Values) -> Self::Values {
+        values
+    }
+
+    /// Code of a task that uses on-demand components now and then, where the CPU has any. The
+    /// task's own state is active, and nobody has the registers of `cpu`.
+    fn use_on_demand(
+        &mut self,
+        _task: &mut HostTask<'_, Self>,
+        _cpu: &mut CpuFpu<Self::Processor>,
+        _counts: &mut Counts,
+    ) -> Result<(), SliceError> {
+        Ok(())
+    }
 
     /// What a child finds in its registers where its parent held `values`.
     fn inherited(&self, values: Self::Values) -> Self::Values;
@@ -65,10 +84,27 @@ pub(crate) struct Difference {
 /// What a guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GuestKind {
-    /// Holds a different value in every register.
+    /// Holds a different value in every register, but for tiles, which it may be offered.
     Pattern,
     /// Computes known answers.
     KnownAnswer,
+    /// Holds a different value in every register, tiles among them for a while.
+    TilePattern,
+    /// Computes products of matrices in tiles.
+    TileProduct,
+    /// Uses tiles, and disables and enables them by its own IA32_XFD.
+    TogglesXfd,
+    /// As [`Pattern`](Self::Pattern), but is not offered tiles and tries to use them.
+    Denied,
+}
+
+/// Who puts a pattern into registers: that decides which ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filler {
+    /// A host task, or the kernel.
+    Host,
+    /// A guest.
+    Guest(GuestKind),
 }
 
 /// Where a guest is when it comes back by its own call.

@@ -24,6 +24,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         vcpu: &mut Vcpu<'e, B>,
         migrated: Migrated,
     ) -> Result<Plan, SliceError> {
+        self.expand_pending(task, vcpu)?;
         let mut checks = Checks::default();
         let mut holding = Holding::Held;
         if task.thread.running_guest().is_some() {
@@ -38,6 +39,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             self.script_entry(task, vcpu, migrated)?;
         }
         self.script.push(Step::Guest);
+        let counted = self.counts;
         let guest = self.script_way_back(task, vcpu)?;
         if guest.restoring == Restoring::Now {
             checks.expect(AFTER_LEAVE, holding, "its guest's run");
@@ -46,7 +48,40 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             checks,
             holding,
             guest: Some(guest),
+            counted,
         })
+    }
+
+    /// While the guest runs its state may have grown, or its IA32_XFD have changed: then the way
+    /// back, which follows step `guest_step`, is decided again.
+    pub(crate) fn keep_way_back_current(
+        &mut self,
+        (task, vcpu): (&HostTask<'e, B>, &Vcpu<'e, B>),
+        plan: &mut Plan,
+        guest_step: usize,
+    ) -> Result<(), SliceError> {
+        let Some(guest) = &plan.guest else {
+            return Ok(());
+        };
+        let now = task
+            .thread
+            .decide_leave_guest(&vcpu.guest, &self.cpu, guest.restoring)?;
+        if now == guest.leave {
+            return Ok(());
+        }
+        if guest.omit != Omit::Nothing {
+            self.injector.take_back();
+        }
+        self.counts.take_back_switches(&plan.counted);
+        plan.checks.forget(AFTER_LEAVE);
+        self.script.truncate(guest_step + 1);
+        let guest = self.script_way_back(task, vcpu)?;
+        if guest.restoring == Restoring::Now {
+            plan.checks
+                .expect(AFTER_LEAVE, plan.holding, "its guest's run");
+        }
+        plan.guest = Some(guest);
+        Ok(())
     }
 
     /// The thread's and the guest's state change places, and the guest's goes into the registers.
@@ -195,6 +230,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
                 self.counts.exits += 1;
                 task.thread
                     .commit_leave_guest(&mut vcpu.guest, &mut self.cpu, restoring, leave)?;
+                self.release_unused(vcpu)?;
                 self.own_code_again(task, Some(at_end))?;
                 if restoring == Restoring::Now {
                     holding = Holding::Next;
@@ -255,6 +291,10 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
                 task.thread
                     .leave_guest(&mut vcpu.guest, &mut self.cpu, Restoring::Deferred)?;
             self.count_save(switch);
+            // A state that is about to grow is not shrunk first.
+            if vcpu.pending.is_none() {
+                self.release_unused(vcpu)?;
+            }
         }
         self.own_code_again(task, None)
     }

@@ -1,8 +1,8 @@
 //! Between two runs of a guest: what it has to show, and what it does next.
 
-use fpstate::{AreaStorage, BoxedArea, GuestFpu};
+use fpstate::{AreaStorage, BoxedArea};
 
-use super::backend::{Backend, GuestCode, GuestKind, GuestPhase, Hold};
+use super::backend::{Backend, Filler, GuestCode, GuestKind, GuestPhase, Hold};
 use super::slice_error::SliceError;
 use super::tenant::Vcpu;
 use super::worker::Worker;
@@ -22,6 +22,9 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         {
             self.remember_area(vcpu)?;
         }
+        let answers = vcpu.code.take_answers();
+        self.counts.known_answers.checked += answers.checked;
+        self.counts.known_answers.wrong += answers.wrong;
         match vcpu.code.phase() {
             GuestPhase::Holding => return Ok(()),
             GuestPhase::Begun => {
@@ -34,15 +37,13 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
                     return self.renew(vcpu);
                 }
             }
-            GuestPhase::Answered => {
-                let answers = vcpu.code.take_answers();
-                self.counts.known_answers.checked += answers.checked;
-                self.counts.known_answers.wrong += answers.wrong;
-            }
+            GuestPhase::Answered => {}
         }
         match vcpu.kind {
-            GuestKind::Pattern => self.prepare_hold(vcpu),
-            GuestKind::KnownAnswer => {}
+            GuestKind::Pattern | GuestKind::TilePattern | GuestKind::Denied => {
+                self.prepare_hold(vcpu);
+            }
+            GuestKind::KnownAnswer | GuestKind::TileProduct | GuestKind::TogglesXfd => {}
         }
         Ok(())
     }
@@ -50,9 +51,10 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
     /// A new pattern, held across a call of the host or for a while.
     fn prepare_hold(&mut self, vcpu: &mut Vcpu<'e, B>) {
         vcpu.generation += 1;
+        let filler = Filler::Guest(vcpu.kind);
         let pattern = self
             .backend
-            .pattern(u64::from(vcpu.number), vcpu.generation);
+            .pattern(filler, u64::from(vcpu.number), vcpu.generation);
         let how = if self.random.u32(..4) == 0 {
             Hold::ForAWhile(self.random.u64(..B::LONGEST_HOLD))
         } else {
@@ -64,11 +66,17 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
     /// The vCPU ends, and another one begins in its memory: it must find the initial configuration,
     /// and no CPU may take it for the one that was there before.
     fn renew(&mut self, vcpu: &mut Vcpu<'e, B>) -> Result<(), SliceError> {
-        let placeholder = GuestFpu::new(self.machine.new_state()?);
+        let placeholder = self.machine.new_vcpu(None, self.machine.guest_area()?)?;
         let ended = std::mem::replace(&mut vcpu.guest, placeholder);
-        let storage = ended.into_storage().map_err(|_| SliceError::VcpuInUse)?;
-        vcpu.guest = GuestFpu::new(self.machine.state_in(storage)?);
-        vcpu.kept = B::KeptByKernel::default();
+        let has_grown = ended
+            .fpstate()
+            .is_some_and(|fpstate| !fpstate.grown_by().is_empty());
+        let mut memory = ended.into_storage().map_err(|_| SliceError::VcpuInUse)?;
+        if has_grown {
+            memory = self.machine.guest_area()?;
+        }
+        vcpu.guest = self.machine.new_vcpu(vcpu.features, memory)?;
+        vcpu.pending = None;
         vcpu.former_areas.clear();
         vcpu.code.begin_again();
         self.counts.vcpus_renewed += 1;
@@ -77,15 +85,15 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
 
     /// Keeps what the area holds now and what it held before, for a fault that believes it.
     fn remember_area(&mut self, vcpu: &mut Vcpu<'e, B>) -> Result<(), SliceError> {
-        let mut copy =
-            BoxedArea::for_layout(&self.machine.layout).map_err(|_| SliceError::NoMemory)?;
+        let layout = match vcpu.guest.fpstate() {
+            Some(fpstate) => *fpstate.layout(),
+            None => return Ok(()),
+        };
+        let mut copy = BoxedArea::for_layout(&layout).map_err(|_| SliceError::NoMemory)?;
         if let Some(area) = vcpu.guest.area() {
             copy.bytes_mut().copy_from_slice(area);
         }
-        if vcpu.has_former_area() {
-            vcpu.former_areas.pop_front();
-        }
-        vcpu.former_areas.push_back(copy);
+        vcpu.remember(copy);
         Ok(())
     }
 }

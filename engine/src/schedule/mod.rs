@@ -12,6 +12,7 @@
 //! * `slice_error` - what can go wrong besides a corruption
 //! * `worker` - one CPU
 //! * `task_slice` - the task's own code, switches and kernel sections
+//! * `growth` - a guest's state grows, and gives memory back
 //! * `guest_slice` - into the guest and back
 //! * `guest_visit` - between two runs of a guest
 
@@ -21,6 +22,7 @@ pub(crate) mod tenant;
 pub(crate) mod slice_error;
 pub(crate) mod worker;
 mod task_slice;
+pub(crate) mod growth;
 mod guest_slice;
 mod guest_visit;
 

@@ -128,6 +128,11 @@ impl Script {
         &self.steps
     }
 
+    /// Leaves `len` steps; the others are decided again.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.steps.truncate(len);
+    }
+
     /// An empty script.
     pub(crate) fn clear(&mut self) {
         self.steps.clear();

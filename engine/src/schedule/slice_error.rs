@@ -4,8 +4,9 @@
 use std::io;
 
 use fpstate::{
-    EnterError, ForkError, ImportError, LeaveError, LifeError, OtherSection, SignalFrameError,
-    StateError, Switch, SwitchError,
+    DeviceNotAvailableError, EnterError, ForkError, GuestEntryError, GuestFeaturesError,
+    GuestRegisterError, GuestStateError, ImportError, LayoutError, LeaveError, LifeError,
+    OtherSection, PermissionError, ResizeError, SignalFrameError, StateError, Switch, SwitchError,
 };
 use fpstate_arch::Fault;
 
@@ -40,6 +41,33 @@ pub enum SliceError {
     /// A state could not be made.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A state has no layout without on-demand components.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A state could not grow, or not give memory back.
+    #[error("growth: {0}")]
+    Resize(#[from] ResizeError),
+    /// A permission was not granted.
+    #[error("a permission: {0}")]
+    Permission(#[from] PermissionError),
+    /// A guest cannot be offered these components.
+    #[error(transparent)]
+    Features(#[from] GuestFeaturesError),
+    /// A vCPU could not be made.
+    #[error(transparent)]
+    Vcpu(#[from] GuestStateError),
+    /// A guest's register could not be read or written.
+    #[error("a guest's register: {0}")]
+    GuestRegister(#[from] GuestRegisterError),
+    /// A guest's registers could not be loaded.
+    #[error("a guest's registers: {0}")]
+    GuestEntry(#[from] GuestEntryError),
+    /// A thread's #NM had no remedy.
+    #[error("#NM of a thread: {0}")]
+    DeviceNotAvailable(#[from] DeviceNotAvailableError),
+    /// #NM for which IA32_XFD is not the reason.
+    #[error("#NM, and IA32_XFD_ERR is 0")]
+    OtherDeviceNotAvailable,
     /// A kernel section was to be ended that was not open.
     #[error(transparent)]
     KernelSection(#[from] OtherSection),

@@ -1,6 +1,6 @@
 //! A host task runs: its own code, switches away and back, kernel sections, fork and exec.
 
-use fpstate::{Decided, ThreadFpu};
+use fpstate::{BoxedArea, Decided, LifeError, ThreadFpu};
 
 use super::backend::Backend;
 use super::script::{Area, Image, Omit, Step};
@@ -53,16 +53,20 @@ enum Interlude {
 }
 
 impl<'e, B: Backend> Worker<'_, 'e, B> {
+    /// Now and then a task starts a new program, or goes on as its child.
+    pub(super) fn begin_or_fork(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
+        match self.random.u32(..32) {
+            0 => self.exec(task),
+            1 => self.fork(task),
+            _ => Ok(()),
+        }
+    }
+
     /// A slice of a task without a vCPU.
     pub(super) fn begin_task_slice(
         &mut self,
         task: &mut HostTask<'e, B>,
     ) -> Result<Plan, SliceError> {
-        match self.random.u32(..32) {
-            0 => self.exec(task)?,
-            1 => self.fork(task)?,
-            _ => {}
-        }
         let mut checks = Checks::default();
         self.script_task(task, &mut checks)?;
         let decided = self.cpu.decide_begin_kernel_section(&task.thread)?;
@@ -75,6 +79,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             checks,
             holding: Holding::Next,
             guest: None,
+            counted: self.counts,
         })
     }
 
@@ -182,7 +187,17 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
 
     /// The task starts a new program.
     fn exec(&mut self, task: &mut HostTask<'e, B>) -> Result<(), SliceError> {
-        task.thread.exec(&mut self.cpu)?;
+        match task.thread.exec(&mut self.cpu) {
+            // What the old program had grown for goes with it.
+            Err(LifeError::Grown { .. }) => {
+                let layout = task.thread.own().released_layout()?;
+                let memory = BoxedArea::for_layout(&layout).map_err(|_| SliceError::NoMemory)?;
+                let former = task.thread.exec_and_release(&mut self.cpu, memory);
+                former.map(drop).map_err(|(error, _)| error)?;
+                self.counts.releases += 1;
+            }
+            done => done?,
+        }
         task.values.begin_program(&self.backend);
         self.counts.forks_and_execs += 1;
         Ok(())

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
-use fpstate::{AreaStorage, BoxedArea, CpuId, GuestFpu, ThreadFpu};
+use fpstate::{AreaStorage, BoxedArea, CpuId, Expansion, GuestFeatures, GuestFpu, ThreadFpu};
 
-use super::backend::{Backend, GuestKind};
+use super::backend::{Backend, Filler, GuestKind};
 
+/// After its last run, and before.
+const FORMER_AREAS: usize = 2;
 /// How often one slice reads the task's registers back.
 pub(crate) const CHECKS: usize = 3;
 
@@ -57,7 +59,8 @@ impl<B: Backend> TaskValues<B> {
     /// The task is about to put a new pattern into its registers.
     pub(crate) fn choose_next(&mut self, backend: &B) {
         self.generation += 1;
-        self.next = backend.pattern(self.seed, self.generation);
+        let pattern = backend.pattern(Filler::Host, self.seed, self.generation);
+        self.next = backend.with_on_demand_of(pattern, &self.held);
     }
 
     /// A new program begins: the initial configuration.
@@ -75,7 +78,10 @@ pub(crate) struct Vcpu<'e, B: Backend> {
     /// Its state between runs.
     pub(crate) guest: GuestFpu<'e, BoxedArea>,
     pub(crate) code: B::Guest,
-    pub(crate) kept: B::KeptByKernel,
+    /// What its CPUID offers; `None` for what its state has room for.
+    pub(crate) features: Option<GuestFeatures>,
+    /// What its state has to grow for before its next run.
+    pub(crate) pending: Option<Expansion<'e>>,
     /// Number of the pattern it holds.
     pub(crate) generation: u64,
     /// What its area held after its last runs, newest last, for
@@ -84,9 +90,22 @@ pub(crate) struct Vcpu<'e, B: Backend> {
 }
 
 impl<B: Backend> Vcpu<'_, B> {
-    /// Whether it is known what the area held before its last run.
+    /// Whether it is known what the area held before its last run, when it was as long as it is now.
     pub(crate) fn has_former_area(&self) -> bool {
-        self.former_areas.len() == 2
+        match (self.former_areas.front(), self.former_areas.back()) {
+            (Some(former), Some(last)) if self.former_areas.len() == FORMER_AREAS => {
+                former.bytes().len() == last.bytes().len()
+            }
+            (_, _) => false,
+        }
+    }
+
+    /// Keeps one more of what the area held.
+    pub(crate) fn remember(&mut self, area: BoxedArea) {
+        if self.former_areas.len() == FORMER_AREAS {
+            self.former_areas.pop_front();
+        }
+        self.former_areas.push_back(area);
     }
 }
 
@@ -99,7 +118,7 @@ pub(crate) struct Operands<'a, B: Backend> {
     pub(crate) former: Option<&'a mut [u8]>,
     pub(crate) values: &'a mut TaskValues<B>,
     pub(crate) kernel_values: &'a mut B::Values,
-    pub(crate) code: Option<(&'a mut B::Guest, &'a mut B::KeptByKernel)>,
+    pub(crate) code: Option<&'a mut B::Guest>,
 }
 
 impl<B: Backend> Tenant<'_, B> {
@@ -110,7 +129,7 @@ impl<B: Backend> Tenant<'_, B> {
         let (former, code) = match &mut self.vcpu {
             Some(vcpu) => (
                 vcpu.former_areas.front_mut().map(AreaStorage::bytes_mut),
-                Some((&mut vcpu.code, &mut vcpu.kept)),
+                Some(&mut vcpu.code),
             ),
             None => (None, None),
         };

@@ -5,26 +5,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fpstate::{
-    BoxedArea, CpuFpu, Decided, Fpstate, GuestFpu, Identities, KernelSection, Layout, Restoring,
-    Switch, ThreadFpu,
+    BoxedArea, CpuFpu, Decided, Fpstate, GuestFeatures, GuestFpu, Identities, KernelSection,
+    Layout, Restoring, Switch, ThreadFpu,
 };
 
-use super::backend::{Backend, Comparison, GuestKind};
+use super::backend::{Backend, Comparison, Filler, GuestKind};
 use super::script::{Omit, Outcome, Script};
 use super::slice_error::SliceError;
 use super::task_slice::{Checks, Holding};
 use super::tenant::{HostTask, TaskValues, Tenant, Vcpu};
-use crate::config::RunConfig;
+use crate::config::{GuestMix, RunConfig};
 use crate::fault_injection::Injector;
 use crate::report::{Corruption, Counts};
 
 /// Corruptions described in a report; all are counted.
 pub(crate) const MOST_REPORTED: usize = 16;
 
+/// Layouts of states that have not grown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layouts<'e> {
+    /// Of a thread's own state.
+    pub(crate) thread: Layout<'e>,
+    /// Of a guest's.
+    pub(crate) guest: Layout<'e>,
+}
+
+/// A guest's code, and what CPUID offers it; `None` for what its state has room for.
+pub(crate) type NewGuest<G> = (G, Option<GuestFeatures>);
+
 /// What the CPUs share.
 #[derive(Debug)]
 pub(crate) struct Machine<'e, B: Backend> {
-    pub(crate) layout: Layout<'e>,
+    layouts: Layouts<'e>,
     pub(crate) identities: &'e Identities,
     pub(crate) queue: Mutex<VecDeque<Box<Tenant<'e, B>>>>,
     pub(crate) entries: AtomicU64,
@@ -33,9 +45,9 @@ pub(crate) struct Machine<'e, B: Backend> {
 
 impl<'e, B: Backend> Machine<'e, B> {
     /// A machine without tenants.
-    pub(crate) fn new(layout: Layout<'e>, identities: &'e Identities) -> Self {
+    pub(crate) fn new(layouts: Layouts<'e>, identities: &'e Identities) -> Self {
         Self {
-            layout,
+            layouts,
             identities,
             queue: Mutex::new(VecDeque::new()),
             entries: AtomicU64::new(0),
@@ -48,7 +60,8 @@ impl<'e, B: Backend> Machine<'e, B> {
         &self,
         backend: &B,
         config: &RunConfig,
-        new_guest: impl Fn(GuestKind) -> Result<B::Guest, SliceError>,
+        guests: GuestMix,
+        mut new_guest: impl FnMut(GuestKind) -> Result<NewGuest<B::Guest>, SliceError>,
     ) -> Result<(), SliceError> {
         for number in 0..config.vcpus() + config.plain_tasks() {
             let values = Box::new(TaskValues::new(backend, config.seed_of_task(number)));
@@ -57,16 +70,20 @@ impl<'e, B: Backend> Machine<'e, B> {
                 thread: ThreadFpu::new(self.new_state()?),
                 values,
             };
-            let vcpu = match config.guest_of_task(number) {
-                Some(kind) => Some(Vcpu {
-                    number,
-                    kind,
-                    guest: GuestFpu::new(self.new_state()?),
-                    code: new_guest(kind)?,
-                    kept: B::KeptByKernel::default(),
-                    generation: 0,
-                    former_areas: VecDeque::new(),
-                }),
+            let vcpu = match config.guest_of_task(number, guests) {
+                Some(kind) => {
+                    let (code, features) = new_guest(kind)?;
+                    Some(Vcpu {
+                        number,
+                        kind,
+                        guest: self.new_vcpu(features, self.guest_area()?)?,
+                        code,
+                        features,
+                        pending: None,
+                        generation: 0,
+                        former_areas: VecDeque::new(),
+                    })
+                }
                 None => None,
             };
             self.put_back(Box::new(Tenant {
@@ -78,15 +95,35 @@ impl<'e, B: Backend> Machine<'e, B> {
         Ok(())
     }
 
-    /// A state in its initial configuration.
+    /// A thread's state in its initial configuration.
     pub(crate) fn new_state(&self) -> Result<Fpstate<'e, BoxedArea>, SliceError> {
-        self.state_in(BoxedArea::for_layout(&self.layout).map_err(|_| SliceError::NoMemory)?)
+        let layout = self.layouts.thread;
+        let area = BoxedArea::for_layout(&layout).map_err(|_| SliceError::NoMemory)?;
+        Fpstate::new(layout, area, self.identities)
+            .map_err(|refused| SliceError::State(refused.error))
     }
 
-    /// A new state in memory that another one had.
-    pub(crate) fn state_in(&self, area: BoxedArea) -> Result<Fpstate<'e, BoxedArea>, SliceError> {
-        Fpstate::new(self.layout, area, self.identities)
-            .map_err(|refused| SliceError::State(refused.error))
+    /// Memory for a guest's state.
+    pub(crate) fn guest_area(&self) -> Result<BoxedArea, SliceError> {
+        BoxedArea::for_layout(&self.layouts.guest).map_err(|_| SliceError::NoMemory)
+    }
+
+    /// A vCPU in `area`, which another one may have had, whose XCR0 and IA32_XSS have what it is
+    /// offered.
+    pub(crate) fn new_vcpu(
+        &self,
+        features: Option<GuestFeatures>,
+        area: BoxedArea,
+    ) -> Result<GuestFpu<'e, BoxedArea>, SliceError> {
+        let fpstate = Fpstate::new(self.layouts.guest, area, self.identities)
+            .map_err(|refused| SliceError::State(refused.error))?;
+        let Some(features) = features else {
+            return Ok(GuestFpu::new(fpstate));
+        };
+        let mut guest = GuestFpu::offered(fpstate, features).map_err(|(error, _)| error)?;
+        guest.write_xcr0(features.user())?;
+        guest.write_xss(features.supervisor())?;
+        Ok(guest)
     }
 
     /// Takes a waiting tenant.
@@ -118,6 +155,8 @@ pub(crate) struct Plan {
     pub(super) checks: Checks,
     pub(super) holding: Holding,
     pub(super) guest: Option<GuestPlan>,
+    /// The counts without that way back, which may be decided again.
+    pub(super) counted: Counts,
 }
 
 /// The way back from a guest, if it comes back by its own call.
@@ -157,7 +196,7 @@ impl<'w, 'e, B: Backend> Worker<'w, 'e, B> {
         config: &RunConfig,
         seed: u64,
     ) -> Self {
-        let kernel_values = backend.pattern(seed, u64::MAX);
+        let kernel_values = backend.pattern(Filler::Host, seed, u64::MAX);
         Self {
             machine,
             backend,
@@ -187,10 +226,18 @@ impl<'w, 'e, B: Backend> Worker<'w, 'e, B> {
             self.cpu.end_kernel_section(section)?;
         }
         self.script.clear();
-        tenant.task.values.choose_next(&self.backend);
-        match &mut tenant.vcpu {
-            Some(vcpu) => self.begin_guest_slice(&mut tenant.task, vcpu, migrated),
-            None => self.begin_task_slice(&mut tenant.task),
+        let Tenant { task, vcpu, .. } = tenant;
+        if vcpu.is_none() {
+            self.begin_or_fork(task)?;
+        }
+        if task.thread.running_guest().is_none() {
+            self.backend
+                .use_on_demand(task, &mut self.cpu, &mut self.counts)?;
+        }
+        task.values.choose_next(&self.backend);
+        match vcpu {
+            Some(vcpu) => self.begin_guest_slice(task, vcpu, migrated),
+            None => self.begin_task_slice(task),
         }
     }
 
@@ -205,6 +252,7 @@ impl<'w, 'e, B: Backend> Worker<'w, 'e, B> {
             checks,
             holding,
             guest,
+            counted: _,
         } = plan;
         match (&mut tenant.vcpu, guest) {
             (Some(vcpu), Some(guest)) => {
