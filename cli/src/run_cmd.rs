@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use fpstate_engine::model::{self, ModelledCpu};
 use fpstate_engine::native;
-use fpstate_engine::{Progress, RunConfig, RunError, RunReport};
+use fpstate_engine::{Progress, RunConfig, RunError, RunReport, TileGuests};
 use fpstate_model::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -128,6 +128,9 @@ fn print_report(report: &RunReport) -> io::Result<()> {
             .as_ref()
             .map_or(String::new(), |fault| format!(", injecting {fault}"))
     ))?;
+    if report.tiles != TileGuests::Run {
+        print_line(&report.tiles.to_string())?;
+    }
     print_table(&counts(report))?;
     if report.is_clean() {
         return print_line("No register of anyone was seen by, or lost to, anyone else.");
@@ -202,8 +205,33 @@ fn counts(report: &RunReport) -> comfy_table::Table {
     ] {
         table.add_row([event.to_owned(), grouped(count), of_which]);
     }
+    if report.tiles == TileGuests::Run {
+        add_growth(&mut table, report);
+    }
     align_right(&mut table, &[1]);
     table
+}
+
+/// What only a CPU with on-demand components has.
+fn add_growth(table: &mut comfy_table::Table, report: &RunReport) {
+    let counts = &report.counts;
+    let bytes = |bytes: Option<usize>| bytes.unwrap_or_default() as u64;
+    for (event, count) in [
+        ("#NM because of IA32_XFD", counts.xfd_faults),
+        ("states that grew", counts.expansions),
+        ("states that gave memory back", counts.releases),
+        ("uses of tiles denied", counts.denied),
+        (
+            "bytes per vCPU, tiles unused",
+            bytes(report.bytes_per_vcpu_idle),
+        ),
+        (
+            "bytes per vCPU, tiles in use",
+            bytes(report.bytes_per_vcpu_tiles),
+        ),
+    ] {
+        table.add_row([event.to_owned(), grouped(count), String::new()]);
+    }
 }
 
 fn injected(report: &RunReport) -> String {
