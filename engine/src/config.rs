@@ -198,6 +198,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn among_eight_vcpus_is_every_kind_and_without_tiles_none_that_uses_them() {
+        let length = RunConfig::seconds(1.0).unwrap();
+        let config = RunConfig::new(8, 1, length, 0, None).unwrap();
+        let kinds = |guests| -> Vec<GuestKind> {
+            (0..9)
+                .filter_map(|number| config.guest_of_task(number, guests))
+                .collect()
+        };
+        let with_tiles = kinds(GuestMix::WithTiles);
+        assert_eq!(with_tiles.len(), 8);
+        for kind in [
+            GuestKind::Pattern,
+            GuestKind::KnownAnswer,
+            GuestKind::TilePattern,
+            GuestKind::TileProduct,
+            GuestKind::TogglesXfd,
+            GuestKind::Denied,
+        ] {
+            assert!(with_tiles.contains(&kind), "{kind:?}");
+        }
+        let known_answers = |kind: &&GuestKind| **kind == GuestKind::KnownAnswer;
+        let without = kinds(GuestMix::WithoutTiles);
+        assert_eq!(without.iter().filter(known_answers).count(), 2);
+        assert_eq!(
+            without
+                .iter()
+                .filter(|kind| **kind == GuestKind::Pattern)
+                .count(),
+            6
+        );
+    }
+
+    #[test]
     fn figures_out_of_range_are_refused_with_the_figure() {
         let length = RunConfig::seconds(0.5).unwrap();
         let new = |vcpus, threads| RunConfig::new(vcpus, threads, length, 0, None);

@@ -133,4 +133,14 @@ mod tests {
         assert!((50..=200).contains(&strikes), "{strikes} of 100,000");
         assert_eq!(injector.injected(), u64::try_from(strikes).unwrap());
     }
+
+    #[test]
+    fn growths_are_rare_and_broken_about_once_in_ten() {
+        let fault = InjectedFault::SkipGrowthCopy;
+        let mut injector = Injector::new(Some(fault), FAULT_ODDS, 1);
+        let strikes = (0..10_000).filter(|_| injector.strikes(fault)).count();
+        assert!((800..=1200).contains(&strikes), "{strikes} of 10,000");
+        let mut always = Injector::new(Some(fault), NonZeroU32::MIN, 1);
+        assert!(always.strikes(fault));
+    }
 }

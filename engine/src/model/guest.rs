@@ -5,7 +5,7 @@ use fpstate_model::{ModelCpu, RegisterFile};
 
 use super::chacha20::{Answer, ChaCha20};
 use super::guest_cpu::{Exit, GuestCpu, Reply};
-use super::tile_program::{Progress, TileProgram};
+use super::tile_program::{self, Progress, TileProgram};
 use super::tile_shape::TILES;
 use super::tile_values;
 use super::values;
@@ -132,7 +132,7 @@ impl ModelGuest {
                 }
             },
             Place::TryingTiles => {
-                let done = cpu.direct.tilezero(0);
+                let done = cpu.direct.ldtilecfg(&tile_program::configuration());
                 self.judge(match done {
                     Err(Fault::InvalidOpcode) => Answer::Right,
                     Ok(()) | Err(_) => Answer::Wrong,

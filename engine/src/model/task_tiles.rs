@@ -122,14 +122,16 @@ impl TileUse<'_, '_> {
         let Some(processes) = &self.model.processes else {
             return Ok(Handled::Refused);
         };
-        let permissions = if self.task.number.is_multiple_of(2) {
+        let asked = self.task.number.is_multiple_of(2);
+        let permissions = if asked {
             processes.asked
         } else {
             processes.did_not_ask
         };
         let thread = &mut self.task.thread;
         let expansion = match thread.device_not_available(self.cpu, &permissions) {
-            Ok(DeviceNotAvailable::Expand(expansion)) => expansion,
+            Ok(DeviceNotAvailable::Expand(expansion)) if asked => expansion,
+            Ok(DeviceNotAvailable::Expand(_)) => return Err(SliceError::GrowthWithoutPermission),
             Ok(DeviceNotAvailable::Retry) => return Ok(Handled::Retry),
             Ok(DeviceNotAvailable::OtherCause) => return Err(SliceError::OtherDeviceNotAvailable),
             Err(DeviceNotAvailableError::NotPermitted(_)) => {

@@ -38,8 +38,8 @@ enum Op {
     /// WRMSR and RDMSR of `IA32_XFD`, which must have this value.
     WriteXfd(ComponentSet),
     ExpectXfd(ComponentSet),
-    /// RDMSR of `IA32_XFD_ERR`, which must name tile data, and WRMSR of 0.
-    ExpectXfdErr,
+    /// RDMSR of `IA32_XFD_ERR`, which must have this value, and WRMSR of 0.
+    ExpectXfdErr(ComponentSet),
     ClearXfdErr,
     /// Calls the host so often.
     Call(u32),
@@ -65,7 +65,9 @@ const PRODUCT: [Op; 13] = [
 ];
 
 /// What an operating system does that gives tiles to those of its threads that use them.
-const TOGGLE: [Op; 20] = [
+const TOGGLE: [Op; 23] = [
+    // What others' #NM left there would be seen here.
+    Op::ExpectXfdErr(ComponentSet::EMPTY),
     Op::Configure,
     Op::Load(0),
     Op::Spin(32),
@@ -78,9 +80,11 @@ const TOGGLE: [Op; 20] = [
     Op::Configure,
     Op::LoadDisabled(0),
     Op::Spin(16),
-    Op::ExpectXfdErr,
+    Op::ExpectXfdErr(TILE_DATA),
     Op::ExpectXfd(TILE_DATA),
     Op::ClearXfdErr,
+    Op::Spin(4),
+    Op::ExpectXfdErr(ComponentSet::EMPTY),
     Op::WriteXfd(ComponentSet::EMPTY),
     Op::Load(0),
     Op::Call(1),
@@ -191,8 +195,8 @@ impl TileProgram {
                 Err(exit) => Done::Exits(exit),
             },
             (Op::ExpectXfd(value), Some(Reply::Read(found))) => expected(found, value),
-            (Op::ExpectXfdErr, None) => match cpu.direct.read_xfd_err() {
-                Ok(found) => expected(found.components(), TILE_DATA),
+            (Op::ExpectXfdErr(value), None) => match cpu.direct.read_xfd_err() {
+                Ok(found) => expected(found.components(), value),
                 Err(_) => Done::Wrong,
             },
             (Op::ClearXfdErr, None) => Done::Exits(Exit::WriteXfdErr(ComponentSet::EMPTY)),
@@ -240,7 +244,8 @@ fn stored(cpu: &mut GuestCpu<'_>, expected: &Matrix) -> Done {
     }
 }
 
-fn configuration() -> [u8; 64] {
+/// Tiles 0 to 2 for a matrix each.
+pub(super) fn configuration() -> [u8; 64] {
     let mut config = TileConfig {
         palette: 1,
         ..TileConfig::INITIAL

@@ -1,6 +1,6 @@
 //! A guest's state grows when the guest first uses an on-demand component, and gives memory back.
 
-use fpstate::{BoxedArea, Expansion};
+use fpstate::{BoxedArea, Expansion, MoveError, ResizeError};
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::xsave_header::XSAVE_HEADER_LEN;
 
@@ -10,6 +10,10 @@ use super::tenant::{HostTask, Vcpu};
 use super::worker::Worker;
 use crate::config::UNUSED_EXITS_BEFORE_RELEASE;
 use crate::fault_injection::InjectedFault;
+
+/// Of the leaves after which a release is not due, one in this many is followed by an attempt. It is
+/// refused where tiles are in use.
+const EARLY_RELEASE_ONE_IN: u32 = 16;
 
 /// What became of a guest whose state has to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +90,23 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
             .guest
             .fpstate()
             .filter(|fpstate| !fpstate.grown_by().is_empty());
-        let (Some(grown), true) = (
-            grown,
-            vcpu.guest.unused_exits() >= UNUSED_EXITS_BEFORE_RELEASE,
-        ) else {
+        let Some(grown) = grown else {
             return Ok(());
         };
+        let is_due = vcpu.guest.unused_exits() >= UNUSED_EXITS_BEFORE_RELEASE;
+        if !is_due && self.random.u32(..EARLY_RELEASE_ONE_IN) != 0 {
+            return Ok(());
+        }
         let layout = grown.released_layout()?;
         let memory = BoxedArea::for_layout(&layout).map_err(|_| SliceError::NoMemory)?;
-        let former = vcpu.guest.release(memory);
-        former.map(drop).map_err(|(error, _)| error)?;
-        self.counts.releases += 1;
-        Ok(())
+        match vcpu.guest.release(memory) {
+            Ok(_) => {
+                self.counts.releases += 1;
+                Ok(())
+            }
+            Err((ResizeError::Move(MoveError::Live { .. }), _)) if !is_due => Ok(()),
+            Err((error, _)) => Err(error.into()),
+        }
     }
 }
 

@@ -68,6 +68,9 @@ pub enum SliceError {
     /// #NM for which IA32_XFD is not the reason.
     #[error("#NM, and IA32_XFD_ERR is 0")]
     OtherDeviceNotAvailable,
+    /// A thread that never asked was to grow.
+    #[error("a thread without permission was to grow")]
+    GrowthWithoutPermission,
     /// A kernel section was to be ended that was not open.
     #[error(transparent)]
     KernelSection(#[from] OtherSection),
