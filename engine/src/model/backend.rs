@@ -1,5 +1,7 @@
 //! The schedule's steps on a model CPU.
 
+use std::sync::Arc;
+
 use fpstate::{BoxedArea, CpuFpu, GuestCr4, Permissions, Switch, ThreadFpu};
 use fpstate_arch::{Component, ComponentSet, Processor};
 use fpstate_model::{ModelCpu, RegisterFile};
@@ -29,14 +31,14 @@ pub(crate) struct Model {
     /// Guests' CR4: OSXSAVE and PKE, where the CPU has them.
     pub(super) guest_cr4: GuestCr4,
     /// Where the CPU has tiles.
-    pub(super) processes: Option<Processes>,
+    pub(super) processes: Option<Arc<Processes>>,
     /// AMD keeps FIP, FDP and FOP only with an exception pending, and no pattern has one pending.
     pub(super) keeps_x87_pointers: bool,
     pub(super) random: fastrand::Rng,
 }
 
 /// What the processes that tasks belong to may do with tiles.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Processes {
     /// One that asked for the permission.
     pub(super) asked: Permissions,

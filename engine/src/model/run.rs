@@ -143,7 +143,7 @@ fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) 
         task_components: task.difference(ComponentSet::TILES),
         guest_components: offered.user().union(offered.supervisor()),
         guest_cr4: world.guest_cr4,
-        processes: world.processes,
+        processes: world.processes.clone(),
         random: fastrand::Rng::with_seed(config.seed()),
     }
 }

@@ -124,12 +124,12 @@ impl TileUse<'_, '_> {
         };
         let asked = self.task.number.is_multiple_of(2);
         let permissions = if asked {
-            processes.asked
+            &processes.asked
         } else {
-            processes.did_not_ask
+            &processes.did_not_ask
         };
         let thread = &mut self.task.thread;
-        let expansion = match thread.device_not_available(self.cpu, &permissions) {
+        let expansion = match thread.device_not_available(self.cpu, permissions) {
             Ok(DeviceNotAvailable::Expand(expansion)) if asked => expansion,
             Ok(DeviceNotAvailable::Expand(_)) => return Err(SliceError::GrowthWithoutPermission),
             Ok(DeviceNotAvailable::Retry) => return Ok(Handled::Retry),

@@ -1,11 +1,13 @@
 //! What guests are offered, and what processes may do.
 
+use std::sync::Arc;
+
 use fpstate::{
     Grantee, GuestCr4, GuestFeatures, GuestFeaturesError, Offer, PermissionError, Permissions,
     SignalStacks,
 };
+use fpstate_arch::Component;
 use fpstate_arch::xsave_header::Format;
-use fpstate_arch::{Component, ComponentSet};
 
 use super::backend::Processes;
 use crate::config::GuestMix;
@@ -16,7 +18,7 @@ const OSXSAVE: u64 = 1 << 18;
 const PKE: u64 = 1 << 22;
 
 /// What guests are offered, and what processes may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct World {
     /// By a process that asked for tiles, if there are any.
     pub(super) offered: GuestFeatures,
@@ -25,24 +27,26 @@ pub(super) struct World {
     pub(super) guests: GuestMix,
     pub(super) guest_cr4: GuestCr4,
     /// Of tasks; where the CPU has tiles.
-    pub(super) processes: Option<Processes>,
+    pub(super) processes: Option<Arc<Processes>>,
 }
 
 impl World {
     /// # Errors
     /// Permissions and features that contradict the offer they were made of.
     pub(super) fn new(offer: &Offer<'_>, tiles: TileGuests) -> Result<Self, SliceError> {
-        let did_not_ask = Permissions::new(offer);
-        let (asked, guests) = match tiles {
+        let mut did_not_ask = Permissions::new(offer);
+        let (mut asked, guests) = match tiles {
             TileGuests::Run => (having_asked(offer)?, GuestMix::WithTiles),
             TileGuests::NoAmx | TileGuests::ModelOnly | TileGuests::Refused { .. } => {
-                (did_not_ask, GuestMix::WithoutTiles)
+                (Permissions::new(offer), GuestMix::WithoutTiles)
             }
         };
-        let processes = Processes { asked, did_not_ask };
+        let offered = features(offer, &mut asked)?;
+        let offered_without_permission = features(offer, &mut did_not_ask)?;
+        let processes = Arc::new(Processes { asked, did_not_ask });
         Ok(Self {
-            offered: features(offer, asked)?,
-            offered_without_permission: features(offer, did_not_ask)?,
+            offered,
+            offered_without_permission,
             guests,
             guest_cr4: guest_cr4(offer),
             processes: (guests == GuestMix::WithTiles).then_some(processes),
@@ -63,17 +67,11 @@ fn having_asked(offer: &Offer<'_>) -> Result<Permissions, PermissionError> {
 /// Everything, or without permission everything but tiles.
 fn features(
     offer: &Offer<'_>,
-    mut permissions: Permissions,
+    permissions: &mut Permissions,
 ) -> Result<GuestFeatures, GuestFeaturesError> {
     let permit = permissions.freeze_guests();
-    let (user, supervisor) = (offer.user_components(), offer.guest_supervisor());
-    match GuestFeatures::new(offer, permit, user, supervisor) {
-        Err(GuestFeaturesError::NotPermitted(_)) => {
-            let user = user.difference(ComponentSet::TILES);
-            GuestFeatures::new(offer, permit, user, supervisor)
-        }
-        done => done,
-    }
+    let (user, supervisor) = (permissions.guest_maximum(), offer.guest_supervisor());
+    GuestFeatures::new(offer, permit, user, supervisor)
 }
 
 fn guest_cr4(offer: &Offer<'_>) -> GuestCr4 {
