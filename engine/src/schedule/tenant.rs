@@ -118,6 +118,13 @@ pub(crate) struct Operands<'a, B: Backend> {
     pub(crate) former: Option<&'a mut [u8]>,
     pub(crate) values: &'a mut TaskValues<B>,
     pub(crate) kernel_values: &'a mut B::Values,
+    #[cfg_attr(
+        not(all(target_arch = "x86_64", target_os = "linux")),
+        expect(
+            dead_code,
+            reason = "the model's guests take their steps outside the script"
+        )
+    )]
     pub(crate) code: Option<&'a mut B::Guest>,
 }
 
