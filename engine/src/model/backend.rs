@@ -123,6 +123,9 @@ impl Model {
                     pkru.write(cpu);
                 }
             }
+            Step::OverwriteErrorPointers => {
+                cpu.overwrite_error_pointers().map_err(SliceError::Step)?;
+            }
             Step::WriteXfd(xfd) => cpu.write_xfd(xfd).map_err(SliceError::Step)?,
             Step::Load(Image::Next) => self.load(cpu, &values.next, self.task_components),
             Step::Load(Image::Kernel) => {

@@ -117,6 +117,7 @@ impl Pointers {
             script::Step::Load(image) => Step::load(moves.load_routine(), self.image(image)?),
             script::Step::Store(image) => Step::store(moves.store_routine(), self.image(image)?),
             script::Step::Guest => Step::guest(block?),
+            script::Step::OverwriteErrorPointers => Step::OVERWRITE_ERROR_POINTERS,
             script::Step::WriteXfd(_) => return None,
         })
     }

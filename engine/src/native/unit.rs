@@ -38,6 +38,8 @@ pub(super) enum StepKind {
     Xsavec,
     /// XRSTOR64 from `pointer`.
     Xrstor,
+    /// FNCLEX, EMMS, FILD.
+    Fild,
     /// Calls `routine` with `pointer`.
     Call,
     /// Enters the guest whose block is at `pointer`.
@@ -85,6 +87,14 @@ impl Step {
     pub(super) const fn instruction(kind: StepKind, area: *mut c_void, rfbm: ComponentSet) -> Self {
         Self::new(kind, rfbm, area, ptr::null())
     }
+
+    /// The error pointers are nobody's from here on.
+    pub(super) const OVERWRITE_ERROR_POINTERS: Self = Self::new(
+        StepKind::Fild,
+        ComponentSet::EMPTY,
+        ptr::null_mut(),
+        ptr::null(),
+    );
 
     /// Code that puts the image into the registers.
     pub(super) fn load(routine: LoadRoutine, image: *mut RegisterImage) -> Self {
@@ -266,6 +276,8 @@ global_asm!(
     "je 7f",
     "cmp ecx, {xsaveopt}",
     "je 8f",
+    "cmp ecx, {fild}",
+    "je 12f",
     "xor eax, eax",
     "jmp 9f",
     "3:",
@@ -282,6 +294,11 @@ global_asm!(
     "jmp 2b",
     "8:",
     "xsaveopt64 [rdi]",
+    "jmp 2b",
+    "12:", // of whatever the stack has
+    "fnclex",
+    "emms",
+    "fild dword ptr [rsp]",
     "jmp 2b",
     "6:", // into the guest
     "mov [rdi + {next_step}], rbx",
@@ -358,6 +375,7 @@ global_asm!(
     xsaveopt = const StepKind::Xsaveopt as u32,
     xsavec = const StepKind::Xsavec as u32,
     xrstor = const StepKind::Xrstor as u32,
+    fild = const StepKind::Fild as u32,
     call = const StepKind::Call as u32,
     guest = const StepKind::Guest as u32,
     return_kind = const Resume::Return as u32,

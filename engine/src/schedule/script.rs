@@ -1,7 +1,7 @@
 //! The steps of one slice, made from the library's decisions.
 
 use fpstate::{Restore, RestoreInstruction, Save, SaveInstruction, Switch};
-use fpstate_arch::{ComponentSet, Xfd};
+use fpstate_arch::{ComponentSet, ErrorPointers, Xfd};
 
 use crate::report::Counts;
 
@@ -38,6 +38,8 @@ pub(crate) enum Step {
     },
     /// IA32_XFD.
     WriteXfd(Xfd),
+    /// FNCLEX, EMMS, FILD: before a restore that leaves FIP, FDP and FOP alone.
+    OverwriteErrorPointers,
     /// An area to registers.
     Restore {
         instruction: RestoreInstruction,
@@ -102,9 +104,15 @@ impl Script {
         self.steps.extend(xfd.map(Step::WriteXfd));
         match restore {
             Restore::Area {
-                instruction, rfbm, ..
+                instruction,
+                rfbm,
+                error_pointers,
             } => {
                 counts.restores += 1;
+                match error_pointers {
+                    ErrorPointers::LeftAlone => self.steps.push(Step::OverwriteErrorPointers),
+                    ErrorPointers::Restored => {}
+                }
                 if omit != Omit::Restore {
                     self.steps.push(Step::Restore {
                         instruction,
