@@ -1,14 +1,21 @@
 //! What all registers of a model CPU hold.
 
 use fpstate_arch::{Component, ComponentSet};
-use fpstate_model::{ModelCpu, RegisterFile};
+use fpstate_model::{ModelCpu, RegisterFile, X87Pointers};
 
 use super::tile_shape::{ROW, ROWS};
 use crate::schedule::backend::{Comparison, Difference};
 
-/// Reads every register.
+/// Reads every register. The error pointers are no part of what their owner had where a save leaves
+/// them out.
 pub(super) fn read(cpu: &ModelCpu) -> RegisterFile {
-    cpu.registers().clone()
+    let mut values = cpu.registers().clone();
+    let left_out = cpu.vendor_differences().x87_pointers == X87Pointers::LeftAlone
+        && !values.x87.has_pending_exception();
+    if left_out {
+        (values.x87.fop, values.x87.fip, values.x87.fdp) = (0, 0, 0);
+    }
+    values
 }
 
 /// Writes one component of `values` into the registers, as user code does.
