@@ -93,7 +93,7 @@ fn a_vcpu_costs_one_area_and_little_more() {
     let area = bytes("area_len");
     assert!(
         // The rest is bookkeeping: 63 bytes of alignment, the guest's registers, the layout.
-        area <= one && one <= area + 288,
+        area <= one && one <= area + 256,
         "{one} bytes for an area of {area}"
     );
     assert!(one * 2 <= two, "{one} bytes against {two}");

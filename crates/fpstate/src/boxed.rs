@@ -3,11 +3,14 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crate::layout::Layout;
 use crate::storage::AreaStorage;
 
 const ALIGNMENT: usize = 64;
+/// Bytes beyond the area's: so many at most lie before or behind it.
+const SLACK: usize = ALIGNMENT.saturating_sub(1);
 
 /// Bytes on the heap, the first at a multiple of 64.
 ///
@@ -16,7 +19,6 @@ const ALIGNMENT: usize = 64;
 pub struct BoxedArea {
     memory: Vec<u8>,
     start: usize,
-    len: usize,
 }
 
 impl BoxedArea {
@@ -25,13 +27,17 @@ impl BoxedArea {
     /// # Errors
     /// The allocator's refusal; nothing is allocated then.
     pub fn for_layout(layout: &Layout<'_>) -> Result<Self, TryReserveError> {
-        let len = layout.area_len();
-        let slack = ALIGNMENT.saturating_sub(1);
+        let len = layout.area_len().saturating_add(SLACK);
         let mut memory = Vec::new();
-        memory.try_reserve_exact(len.saturating_add(slack))?;
-        memory.resize(len.saturating_add(slack), 0);
+        memory.try_reserve_exact(len)?;
+        memory.resize(len, 0);
         let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
-        Ok(Self { memory, start, len })
+        Ok(Self { memory, start })
+    }
+
+    fn range(&self) -> Range<usize> {
+        let len = self.memory.len().saturating_sub(SLACK);
+        self.start..self.start.saturating_add(len)
     }
 }
 
@@ -39,7 +45,7 @@ impl fmt::Debug for BoxedArea {
     /// The length and not the bytes: what was a state's area has key material in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BoxedArea")
-            .field("len", &self.len)
+            .field("len", &self.range().len())
             .finish_non_exhaustive()
     }
 }
@@ -47,14 +53,13 @@ impl fmt::Debug for BoxedArea {
 impl AreaStorage for BoxedArea {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        let end = self.start.saturating_add(self.len);
-        self.memory.get(self.start..end).unwrap_or(&[])
+        self.memory.get(self.range()).unwrap_or(&[])
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let end = self.start.saturating_add(self.len);
-        self.memory.get_mut(self.start..end).unwrap_or(&mut [])
+        let range = self.range();
+        self.memory.get_mut(range).unwrap_or(&mut [])
     }
 }
 

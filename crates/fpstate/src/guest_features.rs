@@ -7,6 +7,7 @@ use fpstate_arch::xcr0::{Xcr0, Xcr0Error};
 
 use crate::errno::Errno;
 use crate::layout::Layout;
+use crate::left_out::ON_DEMAND;
 use crate::offer::{Grantee, Offer};
 use crate::permission_error::NotPermitted;
 use crate::permissions::GuestPermit;
@@ -19,7 +20,6 @@ use crate::permissions::GuestPermit;
 pub struct GuestFeatures {
     user: ComponentSet,
     supervisor: ComponentSet,
-    on_demand: ComponentSet,
 }
 
 impl GuestFeatures {
@@ -28,7 +28,6 @@ impl GuestFeatures {
     pub const WITHOUT_XSAVE: Self = Self {
         user: ComponentSet::only(Component::X87),
         supervisor: ComponentSet::EMPTY,
-        on_demand: ComponentSet::EMPTY,
     };
 
     /// Checks what CPUID is to offer: `user` in (0DH,0):EDX:EAX, `supervisor` in (0DH,1):EDX:ECX.
@@ -60,11 +59,7 @@ impl GuestFeatures {
                 granted,
             }));
         }
-        Ok(Self {
-            user,
-            supervisor,
-            on_demand,
-        })
+        Ok(Self { user, supervisor })
     }
 
     /// What a state of `layout` has room for, and PKRU, which needs none.
@@ -74,14 +69,13 @@ impl GuestFeatures {
         Self {
             user: room.intersection(enumeration.user_components()),
             supervisor: room.intersection(enumeration.supervisor_components()),
-            on_demand: room.intersection(layout.xfd_components()),
         }
     }
 
     /// All but the on-demand components and PKRU: what its state must have room for.
     pub(crate) const fn default_components(self) -> ComponentSet {
         let all = self.user.union(self.supervisor);
-        all.difference(self.on_demand).without(Component::Pkru)
+        all.difference(self.on_demand()).without(Component::Pkru)
     }
 
     /// The user components it may enable in XCR0.
@@ -99,7 +93,7 @@ impl GuestFeatures {
     /// Those of the user components that its state grows for: what its IA32_XFD may disable.
     #[must_use]
     pub const fn on_demand(self) -> ComponentSet {
-        self.on_demand
+        self.user.intersection(ON_DEMAND)
     }
 }
 

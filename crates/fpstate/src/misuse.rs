@@ -156,7 +156,7 @@ refused! {
     features_by_hand "E0451"
     "(offer: &Offer<'_>, permit: GuestPermit, user: ComponentSet, supervisor: ComponentSet)" {}
     right "let features = GuestFeatures::new(offer, permit, user, supervisor).unwrap();"
-    wrong "let features = GuestFeatures { user, supervisor, on_demand: ComponentSet::TILES };"
+    wrong "let features = GuestFeatures { user, supervisor };"
 }
 
 refused! {
