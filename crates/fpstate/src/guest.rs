@@ -126,8 +126,9 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
 
     /// The state comes back from a thread.
     pub(crate) fn come_back(&mut self, fpstate: Fpstate<'e, S>) {
+        let grown_by = fpstate.grown_by();
         self.unused_exits = match fpstate.in_memory() {
-            Ok(area) if !area.live().intersects(fpstate.grown_by()) => {
+            Ok(area) if !grown_by.is_empty() && !area.live().intersects(grown_by) => {
                 self.unused_exits.saturating_add(1)
             }
             Ok(_) | Err(_) => 0,
