@@ -3,7 +3,7 @@
 //! A check that cannot fail is a defect: the [`world`](crate::world) must notice each of these.
 
 use fpstate::{RestoreInstruction, SaveInstruction};
-use fpstate_arch::{Component, ComponentSet, Fault, Format, Processor, XsaveHeader};
+use fpstate_arch::{Component, ComponentSet, Fault, Format, Processor, Xfd, XsaveHeader};
 
 use crate::intercept::{Intercept, processor_by_intercept};
 use crate::memory::Memory;
@@ -30,6 +30,8 @@ pub enum Defect {
     KeepsMxcsr,
     /// A save of the XSAVE family clears XCOMP_BV behind it.
     ForgetsXcompBv,
+    /// Every nth WRMSR of IA32_XFD that enables a component is not executed.
+    LosesXfdWrites(u32),
 }
 
 /// A processor with a [`Defect`].
@@ -85,7 +87,8 @@ impl<P: Processor> Intercept for Broken<P> {
             | Defect::RestoresWithout(_)
             | Defect::RestoresThePreviousImage(_)
             | Defect::KeepsMxcsr
-            | Defect::ForgetsXcompBv => {}
+            | Defect::ForgetsXcompBv
+            | Defect::LosesXfdWrites(_) => {}
         }
         instruction.execute(&mut self.inner, area, rfbm)?;
         if self.defect == Defect::ForgetsXcompBv && instruction.format() != Format::Fxsave {
@@ -117,9 +120,31 @@ impl<P: Processor> Intercept for Broken<P> {
             | Defect::SkipsSaves(_)
             | Defect::SkipsRestores(_)
             | Defect::SavesWithout(_)
-            | Defect::ForgetsXcompBv => {}
+            | Defect::ForgetsXcompBv
+            | Defect::LosesXfdWrites(_) => {}
         }
         instruction.execute(&mut self.inner, area, rfbm)
+    }
+
+    fn wrmsr_xfd(&mut self, xfd: Xfd) -> Result<(), Fault> {
+        let before = self.inner.read_xfd()?;
+        let enables = !xfd.components().contains_all(before);
+        let loses = match self.defect {
+            Defect::LosesXfdWrites(n) => enables && self.is_nth(n),
+            Defect::None
+            | Defect::SkipsSaves(_)
+            | Defect::SkipsRestores(_)
+            | Defect::RestoresOnlyWhatTheAreaHas
+            | Defect::SavesWithout(_)
+            | Defect::RestoresWithout(_)
+            | Defect::RestoresThePreviousImage(_)
+            | Defect::KeepsMxcsr
+            | Defect::ForgetsXcompBv => false,
+        };
+        if loses {
+            return Ok(());
+        }
+        self.inner.write_xfd(xfd)
     }
 }
 
