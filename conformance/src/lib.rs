@@ -23,6 +23,7 @@
 //! * [`machine`] - what all CPUs of one machine have in common
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
+//! * [`growth_world`] - a small kernel whose states grow on demand
 //! * [`pair`] - one thread and one guest, for the tests of single behaviours
 //! * [`host`] - a kernel that offers what [`fpstate::Offer`] decides
 //! * [`tiles`] - all tiles, loaded and stored by instructions
@@ -47,6 +48,7 @@ pub mod machine;
 #[cfg(target_arch = "x86_64")]
 pub mod silicon;
 pub mod world;
+pub mod growth_world;
 pub mod pair;
 pub mod host;
 pub mod tiles;

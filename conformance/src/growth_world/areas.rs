@@ -1,0 +1,89 @@
+//! All states of a world, and the bytes they lie in.
+
+use fpstate::{Fpstate, StateId};
+use fpstate_arch::ComponentSet;
+
+use super::{GrowthWorld, Guest, Hardware, Lent, Thread};
+
+/// A state's area, as its bytes have it.
+pub(super) struct Area {
+    pub(super) id: StateId,
+    pub(super) address: usize,
+    pub(super) len: usize,
+    pub(super) xstate_bv: ComponentSet,
+    pub(super) xcomp_bv: u64,
+}
+
+impl<P: Hardware> GrowthWorld<'_, P> {
+    /// The areas of all states.
+    pub(super) fn areas(&mut self) -> Vec<Area> {
+        let mut areas = Vec::new();
+        for thread in self.threads.iter_mut().flatten() {
+            let (own, active) = (thread.fpu.own().id(), thread.fpu.active().id());
+            let (bytes, guest) = thread.fpu.areas();
+            areas.push(Area::of(own, bytes));
+            areas.extend(guest.map(|bytes| Area::of(active, bytes)));
+        }
+        for guest in self.guests.iter_mut().flatten() {
+            let id = guest.fpu.id();
+            areas.extend(guest.fpu.area().map(|bytes| Area::of(id, bytes)));
+        }
+        areas
+    }
+
+    /// What a growth does that copies user components alone.
+    pub(super) fn forget_supervisor_state(&mut self, id: StateId) {
+        let user = self.offer.user_components().bits().to_le_bytes();
+        let forget = |bytes: &mut [u8]| {
+            for (byte, user) in bytes[512..520].iter_mut().zip(user) {
+                *byte &= user;
+            }
+        };
+        for thread in self.threads.iter_mut().flatten() {
+            let (own, active) = (thread.fpu.own().id(), thread.fpu.active().id());
+            let (bytes, guest) = thread.fpu.areas();
+            if own == id {
+                forget(bytes);
+            }
+            if let (true, Some(bytes)) = (active == id, guest) {
+                forget(bytes);
+            }
+        }
+        for guest in self.guests.iter_mut().flatten() {
+            if let (true, Some(bytes)) = (guest.fpu.id() == id, guest.fpu.area()) {
+                forget(bytes);
+            }
+        }
+    }
+}
+
+impl Area {
+    fn of(id: StateId, bytes: &[u8]) -> Self {
+        let word = |at: usize| {
+            let bytes = bytes[at..].first_chunk().expect("a header");
+            u64::from_le_bytes(*bytes)
+        };
+        Self {
+            id,
+            address: bytes.as_ptr().addr(),
+            len: bytes.len(),
+            xstate_bv: ComponentSet::from_bits(word(512)),
+            xcomp_bv: word(520),
+        }
+    }
+}
+
+/// The active states of threads, the parked ones, and those of guests that do not run.
+pub(super) fn states_of<'w, 'e>(
+    threads: &'w [Option<Thread<'e>>],
+    guests: &'w [Option<Guest<'e>>],
+) -> impl Iterator<Item = &'w Fpstate<'e, Lent>> {
+    let parked = threads.iter().flatten().filter(|t| t.guest.is_some());
+    let guests = guests.iter().flatten();
+    threads
+        .iter()
+        .flatten()
+        .map(|t| t.fpu.active())
+        .chain(parked.map(|t| t.fpu.own()))
+        .chain(guests.filter_map(|g| g.fpu.fpstate()))
+}
