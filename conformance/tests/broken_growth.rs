@@ -72,8 +72,9 @@ fn a_lost_write_of_xfd_is_noticed() {
 
 #[test]
 fn tile_data_left_out_of_a_save_or_a_restore_is_noticed() {
-    assert_defect_noticed(Defect::SavesWithout(Component::TileData), &["XTILEDATA"]);
-    assert_defect_noticed(Defect::RestoresWithout(Component::TileData), &["XTILEDATA"]);
+    let lost = ["XTILEDATA", "I23"];
+    assert_defect_noticed(Defect::SavesWithout(Component::TileData), &lost);
+    assert_defect_noticed(Defect::RestoresWithout(Component::TileData), &lost);
     assert_defect_noticed(Defect::SavesWithout(Component::TileConfig), &["XTILECFG"]);
 }
 

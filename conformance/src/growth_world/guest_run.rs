@@ -16,7 +16,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let slot = self.thread(thread).guest.expect("a guest");
         let reference = self.guests[slot].as_ref().expect("a guest").reference;
         let id = self.guests[slot].as_ref().expect("a guest").fpu.id();
-        let control = self.some_control(id, &reference);
+        let advised = self.advised_interception(id, &reference);
+        let control = self.some_control(advised);
         let mut program = Vec::new();
         for _ in 0..self.random.u8(1..6) {
             program.push(self.some_doing(id, &reference, control));
@@ -25,7 +26,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let current = self.threads[thread].as_mut().expect("a thread");
         let guest = self.guests[slot].as_mut().expect("a guest");
         let interception = current.fpu.guest_xfd_interception(&guest.fpu);
-        if interception != Ok(control.interception) {
+        if interception != Ok(advised) {
             return Err(format!("IA32_XFD of {id} is {interception:?}"));
         }
         let mut entry = current
@@ -60,8 +61,15 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         self.intercepted(cpu, thread, slot, exit)
     }
 
-    fn some_control(&mut self, id: StateId, reference: &GuestReference) -> Control {
-        let grown = !self.expected[&id].grown.is_empty();
+    fn advised_interception(&self, id: StateId, reference: &GuestReference) -> Interception {
+        if self.expected[&id].grown.is_empty() || reference.features.on_demand().is_empty() {
+            Interception::Intercepted
+        } else {
+            Interception::PassedThrough
+        }
+    }
+
+    fn some_control(&mut self, advised: Interception) -> Control {
         Control {
             osxsave: match self.random.u8(0..12) {
                 0 => Osxsave::Clear,
@@ -75,10 +83,10 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 0 => TaskSwitched::Set,
                 _ => TaskSwitched::Clear,
             },
-            interception: if grown && !reference.features.on_demand().is_empty() {
-                Interception::PassedThrough
-            } else {
-                Interception::Intercepted
+            // To intercept is always right.
+            interception: match self.random.u8(0..6) {
+                0 => Interception::Intercepted,
+                _ => advised,
             },
         }
     }

@@ -38,7 +38,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             .map_err(|error| format!("refused: {error}"))?;
         current.guest = Some(slot);
         if restoring == Restoring::Now {
-            self.restored(cpu, thread, switch.restore);
+            self.restored(cpu, thread, switch.restore)?;
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             .map_err(|error| format!("refused: {error}"))?;
         current.guest = None;
         if restoring == Restoring::Now {
-            self.restored(cpu, thread, switch.restore);
+            self.restored(cpu, thread, switch.restore)?;
         }
         self.check_unused_exits(slot)
     }
@@ -98,7 +98,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             guest.is_some_and(|guest| guest.pending.is_some())
         };
         let Some(slot) = self.any_slot(self.guests.len(), waits) else {
-            return self.vmm();
+            return self.grow_ahead();
         };
         let guest = self.guests[slot].as_ref().expect("a guest");
         let expansion = guest.pending.expect("an expansion");
@@ -116,6 +116,30 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 self.grew(&expansion, grown, GrowthEvent::IdleGuestGrew)
             }
         }
+    }
+
+    /// A guest that no thread runs grows before it needs to, or moves to other memory.
+    fn grow_ahead(&mut self) -> Step {
+        let offered = |world: &Self, slot: usize| {
+            let guest = world.guests[slot].as_ref();
+            guest.is_some_and(|guest| {
+                let offered = guest.reference.features.on_demand();
+                guest.fpu.fpstate().is_some() && !offered.is_empty()
+            })
+        };
+        let Some(slot) = self.any_slot(self.guests.len(), offered) else {
+            return self.vmm();
+        };
+        let guest = self.guests[slot].as_ref().expect("a guest");
+        let expansion = guest.fpu.expansion(TILE_DATA);
+        let expansion = expansion.map_err(|error| error.to_string())?;
+        let Some(memory) = self.memory_for_growth(&expansion) else {
+            return Ok(());
+        };
+        self.tell(format_args!("guest {slot} grows ahead"));
+        let guest = self.guests[slot].as_mut().expect("a guest");
+        let grown = guest.fpu.expand(expansion, memory);
+        self.grew(&expansion, grown, GrowthEvent::IdleGuestGrew)
     }
 
     /// A guest gives memory back: because it did not use it, or on request.

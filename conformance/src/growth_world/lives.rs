@@ -166,20 +166,19 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let number = self.thread(thread).process;
         let grantees = [Grantee::Threads, Grantee::Guests];
         let grantee = self.random.choice(grantees).expect("two");
+        let process = &self.processes[number];
+        let frozen = grantee == Grantee::Guests
+            && process.has_vcpu == VcpuMade::Yes
+            && process.guests.is_empty();
         let answer = self.ask(number, grantee);
         self.tell(format_args!("CPU {cpu}: request for {grantee}: {answer:?}"));
-        let process = &self.processes[number];
         match answer {
-            Ok(()) => Ok(()),
-            Err(PermissionError::GuestsFrozen)
-                if grantee == Grantee::Guests
-                    && process.has_vcpu == VcpuMade::Yes
-                    && process.guests.is_empty() =>
-            {
+            Ok(()) if !frozen => Ok(()),
+            Err(PermissionError::GuestsFrozen) if frozen => {
                 self.count(GrowthEvent::RequestRefused);
                 Ok(())
             }
-            Err(error) => Err(format!("I21: request for {grantee}: {error}")),
+            answer => Err(format!("I21: request for {grantee}: {answer:?}")),
         }
     }
 

@@ -56,6 +56,11 @@ impl Expected {
         self.values.not_initial().contains(Component::TileData)
     }
 
+    /// Its tile data was disabled while it was in memory, and not loaded since.
+    pub(super) fn is_set_aside(&self) -> bool {
+        self.xfd.intersects(TILE_DATA) && self.tiles == Certainty::Exact && self.has_tile_data()
+    }
+
     /// `found`, which was looked at before, has new values in `components`.
     pub(super) fn wrote(&mut self, components: ComponentSet, found: &Contents) {
         self.values.take_all_of(components, found);

@@ -28,20 +28,24 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 .fpu
                 .restore_before_use(&mut on.fpu)
                 .map_err(|error| format!("refused: {error}"))?;
-            self.restored(cpu, thread, switch.restore);
+            self.restored(cpu, thread, switch.restore)?;
         }
         self.check_visible(cpu)
     }
 
     /// `thread`'s active state is in `cpu`'s registers now.
-    pub(super) fn restored(&mut self, cpu: usize, thread: usize, restore: Restore) {
+    pub(super) fn restored(&mut self, cpu: usize, thread: usize, restore: Restore) -> Step {
         self.cpus[cpu].mode = Mode::User;
         let id = self.thread(thread).fpu.active().id();
         match restore {
             Restore::Area { .. } => self.expected(id).loaded(),
+            Restore::AlreadyInRegisters if self.expected[&id].is_set_aside() => {
+                return Err(format!("I4: {id} was edited in memory and is not loaded"));
+            }
             Restore::AlreadyInRegisters => self.count(GrowthEvent::RestoreSkipped),
             Restore::Deferred | Restore::Nothing => {}
         }
+        Ok(())
     }
 
     /// User code writes registers, with tiles often.
