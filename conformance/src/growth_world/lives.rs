@@ -42,7 +42,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         for thread in 0..self.threads.len() {
             if self.threads[thread].is_some() {
                 self.take(0, thread);
-                if self.thread(thread).guest.is_some() {
+                while self.thread(thread).guest.is_some() {
                     self.leave_guest(0, thread)?;
                 }
                 self.exit(0, thread)?;

@@ -99,7 +99,8 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         }
     }
 
-    fn write_xfd(&mut self, slot: usize) -> Step {
+    /// IA32_XFD, which is with the state.
+    pub(super) fn write_xfd(&mut self, slot: usize) -> Step {
         self.check_moves()?;
         let value = match self.random.u8(0..2) {
             0 => TILE_DATA,
