@@ -40,6 +40,8 @@ events! {
     GrowthFailed,
     /// Memory that was too short for a growth was refused.
     ShortMemoryRefused,
+    /// An expansion for room that the state has already was refused.
+    OutdatedExpansionRefused,
     /// A growth in the registers of another CPU was refused.
     GrowthElsewhereRefused,
     /// A thread gave memory back.

@@ -124,7 +124,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         }
     }
 
-    /// A guest that no thread runs grows before it needs to, or moves to other memory.
+    /// A guest that no thread runs grows before it needs to, or has grown already.
     fn grow_ahead(&mut self) -> Step {
         let offered = |world: &Self, slot: usize| {
             let guest = world.guests[slot].as_ref();

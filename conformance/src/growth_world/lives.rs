@@ -220,12 +220,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         values.initialise(TILE_DATA.with(Component::Pasid));
         self.expected.insert(id, Expected::new(values));
         let process = if self.random.bool() {
-            let parent = self.processes[number];
-            self.processes.push(Process {
-                permissions: parent.permissions.fork(),
-                has_vcpu: VcpuMade::No,
-                ..parent
-            });
+            let child = self.processes[number].fork();
+            self.processes.push(child);
             self.processes.len() - 1
         } else {
             number
@@ -260,11 +256,9 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         if self.negligence != GrowthNegligence::KeepsExpansionAtExec {
             current.pending = None;
         }
-        let mut process = self.processes[current.process];
-        process.permissions = process.permissions.fork();
+        let mut process = self.processes[current.process].fork();
         process.permissions.exec();
         (process.threads, process.guests) = (ComponentSet::EMPTY, ComponentSet::EMPTY);
-        process.has_vcpu = VcpuMade::No;
         current.process = self.processes.len();
         self.processes.push(process);
         self.expected

@@ -169,7 +169,7 @@ impl GuestReference {
 }
 
 /// What a process was granted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Process {
     pub(super) permissions: Permissions,
     pub(super) threads: ComponentSet,
@@ -185,6 +185,16 @@ pub(super) enum VcpuMade {
 }
 
 impl Process {
+    /// A child, which has no vCPU.
+    pub(super) const fn fork(&self) -> Self {
+        Self {
+            permissions: self.permissions.fork(),
+            threads: self.threads,
+            guests: self.guests,
+            has_vcpu: VcpuMade::No,
+        }
+    }
+
     pub(super) const fn new(offer: &Offer<'_>) -> Self {
         Self {
             permissions: Permissions::new(offer),

@@ -115,7 +115,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let current = self.threads[thread].as_mut().expect("a thread");
         let process = &self.processes[current.process];
         let id = current.fpu.own().id();
-        let mut permissions = process.permissions;
+        let mut permissions = process.permissions.fork();
         let mut granted = process.threads;
         if self.negligence == GrowthNegligence::GrowsWithoutPermission {
             granted = TILE_DATA;
@@ -228,6 +228,10 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 if !memory.reaches(expansion.layout().area_len()) =>
             {
                 self.count(GrowthEvent::ShortMemoryRefused);
+                return self.lender.take_back(memory);
+            }
+            Err((ResizeError::Outgrown { .. }, memory)) if self.expected(id).grown == TILE_DATA => {
+                self.count(GrowthEvent::OutdatedExpansionRefused);
                 return self.lender.take_back(memory);
             }
             Err((error, _)) => return Err(format!("{id} does not grow: {error}")),
