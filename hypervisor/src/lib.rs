@@ -1,0 +1,40 @@
+//! A bare-metal hypervisor that uses the fpstate library in ring 0, and the scenarios that show it.
+//!
+//! The kernel is soft-float: outside the library's own wrappers and the code of guests and user
+//! programs no instruction touches an extended register.
+//!
+//! Modules in reading order:
+//!
+//! * [`port`] - IN and OUT
+//! * [`console`] - lines to the serial port and to port E9H
+//! * [`verdict`] - ends the emulator
+//! * [`heap`] - memory
+//! * [`boot`] - from the loader to Rust
+//! * [`descriptors`] - GDT, TSS, IDT
+//! * [`trap`] - exceptions and interrupts
+//! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`scenario`] - what is run, and how it is told
+//! * [`scenarios`] - one behaviour a file
+//! * [`kernel`] - the order of things
+
+#![no_std]
+#![expect(
+    unsafe_code,
+    reason = "a kernel: hardware is reached by unsafe instructions"
+)]
+
+extern crate alloc;
+
+pub mod port;
+pub mod console;
+pub mod verdict;
+pub mod heap;
+#[cfg(feature = "boot")]
+pub mod boot;
+pub mod descriptors;
+pub mod trap;
+pub mod cpu_features;
+pub mod scenario;
+pub mod scenarios;
+#[cfg(feature = "boot")]
+pub mod kernel;

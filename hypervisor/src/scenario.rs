@@ -1,0 +1,60 @@
+//! What is run, and how it is told: TAP, one line a scenario.
+
+use alloc::string::String;
+
+use crate::println;
+
+/// One behaviour, with a name that is a sentence.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// The sentence, words joined by `-`.
+    pub name: &'static str,
+    /// Runs it.
+    pub run: fn() -> Outcome,
+}
+
+/// How a scenario ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// Not as it should, and how.
+    Failed(String),
+    /// Not tried, and why.
+    Skipped(String),
+}
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Scenarios that passed.
+    pub passed: u32,
+    /// Scenarios that failed.
+    pub failed: u32,
+    /// Scenarios that were not tried.
+    pub skipped: u32,
+}
+
+/// Runs the `scenarios` and prints a line for each.
+pub fn run_all<'s>(scenarios: impl Iterator<Item = &'s Scenario>) -> Tally {
+    let mut tally = Tally::default();
+    println!("TAP version 14");
+    for (scenario, number) in scenarios.zip(1u32..) {
+        match (scenario.run)() {
+            Outcome::Passed => {
+                tally.passed += 1;
+                println!("ok {number} - {}", scenario.name);
+            }
+            Outcome::Failed(reason) => {
+                tally.failed += 1;
+                println!("not ok {number} - {} # {reason}", scenario.name);
+            }
+            Outcome::Skipped(reason) => {
+                tally.skipped += 1;
+                println!("ok {number} - {} # SKIP {reason}", scenario.name);
+            }
+        }
+    }
+    println!("1..{}", tally.passed + tally.failed + tally.skipped);
+    tally
+}
