@@ -13,6 +13,7 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
@@ -34,6 +35,7 @@ pub mod boot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
+pub mod vcpu;
 pub mod scenario;
 pub mod scenarios;
 #[cfg(feature = "boot")]

@@ -1,5 +1,6 @@
 //! What is run, and how it is told: TAP, one line a scenario.
 
+use alloc::format;
 use alloc::string::String;
 
 use crate::println;
@@ -9,8 +10,34 @@ use crate::println;
 pub struct Scenario {
     /// The sentence, words joined by `-`.
     pub name: &'static str,
-    /// Runs it.
-    pub run: fn() -> Outcome,
+    /// Runs it, or its broken twin.
+    pub run: fn(Twin) -> Outcome,
+    /// What the broken twin leaves out: a call of the library or of the kernel.
+    pub left_out: &'static str,
+}
+
+/// A scenario, or the same with a call left out, which must fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    /// As it should be.
+    Whole,
+    /// With [`Scenario::left_out`] left out.
+    Broken,
+}
+
+impl Scenario {
+    /// Passes if the whole passes and the broken twin fails.
+    fn verdict(&self) -> Outcome {
+        match (self.run)(Twin::Whole) {
+            Outcome::Passed => {}
+            outcome @ (Outcome::Failed(_) | Outcome::Skipped(_)) => return outcome,
+        }
+        match (self.run)(Twin::Broken) {
+            Outcome::Failed(_) => Outcome::Passed,
+            Outcome::Passed => Outcome::Failed(format!("it passes without {}", self.left_out)),
+            outcome @ Outcome::Skipped(_) => outcome,
+        }
+    }
 }
 
 /// How a scenario ended.
@@ -40,7 +67,7 @@ pub fn run_all<'s>(scenarios: impl Iterator<Item = &'s Scenario>) -> Tally {
     let mut tally = Tally::default();
     println!("TAP version 14");
     for (scenario, number) in scenarios.zip(1u32..) {
-        match (scenario.run)() {
+        match scenario.verdict() {
             Outcome::Passed => {
                 tally.passed += 1;
                 println!("ok {number} - {}", scenario.name);

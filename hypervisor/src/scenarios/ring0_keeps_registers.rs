@@ -7,24 +7,25 @@ use fpstate::{BoxedArea, CpuFpu, Fpstate, Identities, Offer, ThreadFpu};
 use fpstate_arch::Enumeration;
 use fpstate_native::{Ring0Processor, cpuid};
 
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Scenario, Twin};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "a-state-that-was-saved-in-ring-0-comes-back",
     run,
+    left_out: "the save before the switch",
 };
 
 static IDENTITIES: Identities = Identities::new();
 
-fn run() -> Outcome {
-    match attempt() {
+fn run(twin: Twin) -> Outcome {
+    match attempt(twin) {
         Ok(()) => Outcome::Passed,
         Err(reason) => Outcome::Failed(reason),
     }
 }
 
-fn attempt() -> Result<(), alloc::string::String> {
+fn attempt(twin: Twin) -> Result<(), alloc::string::String> {
     let enumeration = Enumeration::read(cpuid);
     let offer = Offer::for_ring0(&enumeration);
     // SAFETY: 1 to 4: this kernel. 5: `trap` has both. 6, 7: no shadow stacks, no user pages.
@@ -42,13 +43,19 @@ fn attempt() -> Result<(), alloc::string::String> {
     let error = |error: fpstate::SwitchError| format!("{error}");
     first.restore_before_use(&mut cpu).map_err(error)?;
     write_xmm7(0x1111);
-    first.save_before_switch(&mut cpu).map_err(error)?;
+    match twin {
+        Twin::Whole => drop(first.save_before_switch(&mut cpu).map_err(error)?),
+        Twin::Broken => drop(cpu.discard_registers()),
+    }
     second.restore_before_use(&mut cpu).map_err(error)?;
     if read_xmm7() != 0 {
         return Err(format!("XMM7 of a new thread is {:#x}", read_xmm7()));
     }
     write_xmm7(0x2222);
     second.save_before_switch(&mut cpu).map_err(error)?;
+    if twin == Twin::Broken {
+        first.discard_active(&mut cpu);
+    }
     first.restore_before_use(&mut cpu).map_err(error)?;
     match read_xmm7() {
         0x1111 => Ok(()),
