@@ -13,7 +13,13 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`pic`] - the interrupt controllers of old
 //! * [`vcpu`] - a vCPU, whatever the hardware
+//! * [`page`] - pages that the CPU reads by physical address
+//! * [`guest_memory`] - a guest's memory
+//! * [`guest_code`] - what guests execute
+//! * [`svm`] - a vCPU on AMD's hardware
+//! * [`virtualization`] - which hardware there is
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
@@ -35,7 +41,13 @@ pub mod boot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
+pub mod pic;
 pub mod vcpu;
+pub mod page;
+pub mod guest_memory;
+pub mod guest_code;
+pub mod svm;
+pub mod virtualization;
 pub mod scenario;
 pub mod scenarios;
 #[cfg(feature = "boot")]
