@@ -20,7 +20,11 @@
 //! * [`guest_code`] - what guests execute
 //! * [`svm`] - a vCPU on AMD's hardware
 //! * [`virtualization`] - which hardware there is
+//! * [`vcpu_run`] - the run loop, to be copied
+//! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
+//! * [`pattern`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
+//! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
 
@@ -48,7 +52,11 @@ pub mod guest_memory;
 pub mod guest_code;
 pub mod svm;
 pub mod virtualization;
+pub mod vcpu_run;
+pub mod vcpu_emulation;
+pub mod pattern;
 pub mod scenario;
+pub mod workbench;
 pub mod scenarios;
 #[cfg(feature = "boot")]
 pub mod kernel;
