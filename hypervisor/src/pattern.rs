@@ -38,12 +38,15 @@ pub fn image(
     image[512..520].copy_from_slice(&components.bits().to_le_bytes());
     for placed in layout.extended_components() {
         let bytes = &mut image[placed.range()];
-        match placed.component() {
-            // 4 bytes are the register; BNDCFGU's low bits would switch bounds checks on.
-            Component::Pkru => words.fill(&mut bytes[..4]),
-            Component::BndCsr => words.fill(&mut bytes[9..16]),
-            _ => words.fill(bytes),
-        }
+        // 4 bytes are PKRU; low bits of BNDCFGU would switch bounds checks on.
+        let used = if placed.component() == Component::Pkru {
+            &mut bytes[..4]
+        } else if placed.component() == Component::BndCsr {
+            &mut bytes[9..16]
+        } else {
+            bytes
+        };
+        words.fill(used);
     }
     Ok(image)
 }
