@@ -24,6 +24,7 @@
 //! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
 //! * [`pattern`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
+//! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
@@ -56,6 +57,7 @@ pub mod vcpu_run;
 pub mod vcpu_emulation;
 pub mod pattern;
 pub mod scenario;
+pub mod host_registers;
 pub mod workbench;
 pub mod scenarios;
 #[cfg(feature = "boot")]

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt;
 
 use crate::println;
 
@@ -87,4 +88,9 @@ pub fn run_all<'s>(scenarios: impl Iterator<Item = &'s Scenario>) -> Tally {
     }
     println!("1..{}", tally.passed + tally.failed + tally.skipped);
     tally
+}
+
+/// A step that went wrong.
+pub fn failed(reason: impl fmt::Display) -> Outcome {
+    Outcome::Failed(format!("{reason}"))
 }

@@ -4,31 +4,25 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
-use core::fmt;
 
 use fpstate::{
     BoxedArea, CpuFpu, Fpstate, Grantee, GuestFeatures, GuestFpu, Identities, KernelUse, Layout,
-    Offer, Permissions, SignalStacks, SwitchError, ThreadFpu,
+    Offer, Permissions, SignalStacks, ThreadFpu,
 };
-use fpstate_arch::{ComponentSet, Enumeration, Format, Processor};
-use fpstate_native::{Ring0Processor, cpuid};
-use spin::Once;
+use fpstate_arch::{ComponentSet, Format};
+use fpstate_native::Ring0Processor;
 
 use crate::guest_code::{END, Program, STEP, parameter};
 use crate::guest_memory::{self, GuestMemory};
+use crate::host_registers::{Thread, enumeration, overwrite, user_finds, user_writes};
 use crate::pattern;
-use crate::scenario::Outcome;
+use crate::scenario::{Outcome, failed};
 use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
 use crate::virtualization::Virtualization;
 
 static IDENTITIES: Identities = Identities::new();
-static ENUMERATION: Once<Enumeration> = Once::new();
 
-/// A thread of this kernel's.
-pub type Thread = ThreadFpu<'static, BoxedArea>;
 type GuestState = GuestFpu<'static, BoxedArea>;
 
 /// A CPU, the thread that runs on it, and what guests are offered.
@@ -54,11 +48,6 @@ pub struct Guest {
     pub memory: Rc<GuestMemory>,
 }
 
-/// A step that went wrong.
-pub fn failed(reason: impl fmt::Display) -> Outcome {
-    Outcome::Failed(format!("{reason}"))
-}
-
 /// A scenario that this machine cannot have.
 pub fn skipped(reason: &str) -> Outcome {
     Outcome::Skipped(String::from(reason))
@@ -67,11 +56,6 @@ pub fn skipped(reason: &str) -> Outcome {
 /// The end of a scenario.
 pub fn outcome(result: Result<(), Outcome>) -> Outcome {
     result.err().unwrap_or(Outcome::Passed)
-}
-
-/// CPUID of this machine, read once.
-pub fn enumeration() -> &'static Enumeration {
-    ENUMERATION.call_once(|| Enumeration::read(cpuid))
 }
 
 impl Workbench {
@@ -260,7 +244,7 @@ impl Workbench {
     /// # Errors
     /// A fault.
     pub fn overwrite_registers(&mut self) -> Result<(), Outcome> {
-        load(&mut self.cpu, 0xdead)
+        overwrite(&mut self.cpu)
     }
 }
 
@@ -299,66 +283,6 @@ pub fn require_end(stop: Stop) -> Result<(), Outcome> {
     }
 }
 
-/// `thread`'s user code fills all registers but PKRU from `seed`.
-///
-/// # Errors
-/// The state cannot be restored.
-pub fn user_writes(
-    thread: &mut Thread,
-    cpu: &mut CpuFpu<Ring0Processor>,
-    seed: u64,
-) -> Result<(), Outcome> {
-    thread.restore_before_use(cpu).map_err(failed)?;
-    load(cpu, seed)
-}
-
-/// `thread`'s user code finds what it wrote.
-///
-/// # Errors
-/// It does not.
-pub fn user_finds(
-    thread: &mut Thread,
-    cpu: &mut CpuFpu<Ring0Processor>,
-    seed: u64,
-) -> Result<(), Outcome> {
-    thread.restore_before_use(cpu).map_err(failed)?;
-    let components = user_components(cpu);
-    let given = pattern::image(enumeration(), components, seed).map_err(failed)?;
-    let found = registers(cpu)?;
-    match pattern::first_difference(&given, &found) {
-        None => Ok(()),
-        Some(at) => Err(failed(format!("the host's registers differ at byte {at}"))),
-    }
-}
-
-/// What the registers hold now, all but PKRU.
-fn registers(cpu: &mut CpuFpu<Ring0Processor>) -> Result<Vec<u8>, Outcome> {
-    let components = user_components(cpu);
-    let len = pattern::image(enumeration(), components, 0)
-        .map_err(failed)?
-        .len();
-    let mut memory = Aligned::zeroed(len);
-    let saved = cpu.processor().xsave(memory.bytes(), components);
-    saved.map_err(|fault| failed(SwitchError::Fault(fault)))?;
-    Ok(memory.bytes().to_vec())
-}
-
-fn load(cpu: &mut CpuFpu<Ring0Processor>, seed: u64) -> Result<(), Outcome> {
-    let components = user_components(cpu);
-    let image = pattern::image(enumeration(), components, seed).map_err(failed)?;
-    let mut memory = Aligned::zeroed(image.len());
-    memory.bytes().copy_from_slice(&image);
-    let loaded = cpu.processor().xrstor(memory.bytes(), components);
-    loaded.map_err(|fault| failed(SwitchError::Fault(fault)))
-}
-
-/// What user code has in registers, tiles aside.
-fn user_components(cpu: &CpuFpu<Ring0Processor>) -> ComponentSet {
-    cpu.switched_components()
-        .intersection(enumeration().user_components())
-        .difference(ComponentSet::TILES)
-}
-
 fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
     let memory = BoxedArea::for_layout(&layout).map_err(failed)?;
     Fpstate::new(layout, memory, &IDENTITIES).map_err(|refused| failed(refused.error))
@@ -372,25 +296,4 @@ const fn cr4_bits(xcr0: ComponentSet) -> u64 {
         0
     };
     1 << 18 | pke
-}
-
-/// Bytes at a multiple of 64.
-#[derive(Debug)]
-pub struct Aligned {
-    memory: Vec<u8>,
-    len: usize,
-}
-
-impl Aligned {
-    /// Zeros.
-    pub fn zeroed(len: usize) -> Self {
-        let memory = vec![0; len + 63];
-        Self { memory, len }
-    }
-
-    /// The bytes.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        let start = self.memory.as_ptr().align_offset(64);
-        &mut self.memory[start..start + self.len]
-    }
 }

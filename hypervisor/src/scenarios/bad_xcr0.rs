@@ -8,9 +8,10 @@ use fpstate_arch::{Component, ComponentSet};
 
 use crate::guest_code::{self, Trial, parameter};
 use crate::guest_memory::PARAMETERS;
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::host_registers::enumeration;
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
-use crate::workbench::{Guest, Workbench, enumeration, failed, outcome};
+use crate::workbench::{Guest, Workbench, outcome};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

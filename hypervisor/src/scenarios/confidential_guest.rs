@@ -5,18 +5,16 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use fpstate::Restore;
-use fpstate::{Restoring, Save};
+use fpstate::{Restore, Restoring, Save};
 use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0};
 use fpstate_native::Ring0Processor;
 
+use crate::host_registers::{Aligned, enumeration, faulted};
 use crate::pattern;
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
 use crate::vcpu_run::{leave, run_entered};
-use crate::workbench::{
-    Aligned, Guest, Workbench, enumeration, failed, outcome, require_end, require_step,
-};
+use crate::workbench::{Guest, Workbench, outcome, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -36,19 +34,19 @@ fn run(twin: Twin) -> Result<(), Outcome> {
         guest.vcpu.fpu.seal().map_err(failed)?;
     }
     let before = area(&mut guest);
-    let xcr0 = bench.cpu.processor().xgetbv().map_err(fault)?;
+    let xcr0 = bench.cpu.processor().xgetbv().map_err(faulted)?;
     bench.user_writes(61)?;
     for _ in 0..STEPS {
         run_once(&mut bench, &mut guest)?;
         if area(&mut guest) != before {
             return Err(failed("the memory of a sealed state was written"));
         }
-        if bench.cpu.processor().xgetbv().map_err(fault)? != xcr0 {
+        if bench.cpu.processor().xgetbv().map_err(faulted)? != xcr0 {
             return Err(failed("the host's XCR0 is not back"));
         }
         bench.user_finds(61)?;
     }
-    require_end(bench.run(&mut guest).map(|stop| stop)?)
+    bench.run_to_end(&mut guest)
 }
 
 fn run_once(bench: &mut Workbench, guest: &mut Guest) -> Result<(), Outcome> {
@@ -66,10 +64,6 @@ fn run_once(bench: &mut Workbench, guest: &mut Guest) -> Result<(), Outcome> {
 
 fn area(guest: &mut Guest) -> Option<Vec<u8>> {
     guest.vcpu.fpu.area().map(|bytes| bytes.to_vec())
-}
-
-fn fault(fault: Fault) -> Outcome {
-    failed(format!("{fault:?}"))
 }
 
 /// Hardware as SEV-ES and TDX have it: it loads the guest's registers at an entry and leaves rubbish at an

@@ -5,8 +5,9 @@ use alloc::format;
 use fpstate_arch::{Component, Pkru, Processor};
 
 use crate::guest_code::{self, parameter};
-use crate::scenario::{Outcome, Scenario, Twin};
-use crate::workbench::{Workbench, failed, outcome, skipped};
+use crate::host_registers::faulted;
+use crate::scenario::{Outcome, Scenario, Twin, failed};
+use crate::workbench::{Workbench, outcome, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -41,14 +42,12 @@ fn run(twin: Twin) -> Result<(), Outcome> {
 
 fn set_hosts(bench: &mut Workbench, pkru: u32) -> Result<(), Outcome> {
     let written = bench.cpu.processor().wrpkru(Pkru::from_bits(pkru));
-    written.map_err(|fault| failed(format!("{fault:?}")))
+    written.map_err(faulted)
 }
 
 fn hosts(bench: &mut Workbench) -> Result<u32, Outcome> {
     let found = bench.cpu.processor().rdpkru();
-    found
-        .map(Pkru::bits)
-        .map_err(|fault| failed(format!("{fault:?}")))
+    found.map(Pkru::bits).map_err(faulted)
 }
 
 fn require(whose: &str, found: u32, expected: u32) -> Result<(), Outcome> {

@@ -1,8 +1,8 @@
 //! The thread that runs a guest has registers of its own.
 
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{Workbench, failed, outcome, require_step};
+use crate::workbench::{Workbench, outcome, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

@@ -6,9 +6,9 @@ use fpstate::{
     EnterError, GuestCr4, GuestEntryError, GuestRegisterError, LeaveError, LifeError, Restoring,
 };
 
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{Workbench, failed, outcome, require_step};
+use crate::workbench::{Workbench, outcome, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

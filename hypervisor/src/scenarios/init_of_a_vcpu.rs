@@ -8,10 +8,11 @@ use fpstate_arch::ComponentSet;
 
 use crate::guest_code;
 use crate::guest_memory::FOUND_IMAGE;
+use crate::host_registers::enumeration;
 use crate::pattern;
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave};
-use crate::workbench::{Workbench, enumeration, failed, outcome, skipped};
+use crate::workbench::{Workbench, outcome, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

@@ -10,9 +10,9 @@ use fpstate_native::cpuid;
 
 use crate::guest_code::{self, parameter};
 use crate::guest_memory::{FOUND_IMAGE, GIVEN_IMAGE};
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{Workbench, failed, outcome, require_end, require_step, skipped};
+use crate::workbench::{Workbench, outcome, require_end, require_step, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

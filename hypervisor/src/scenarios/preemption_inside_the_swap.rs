@@ -3,11 +3,10 @@
 
 use fpstate::Restoring;
 
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::host_registers::{user_finds, user_writes};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{leave, run_entered};
-use crate::workbench::{
-    Workbench, failed, outcome, require_end, require_step, user_finds, user_writes,
-};
+use crate::workbench::{Workbench, outcome, require_end, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

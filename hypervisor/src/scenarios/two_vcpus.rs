@@ -1,8 +1,8 @@
 //! One thread runs two vCPUs in turn.
 
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{Workbench, failed, outcome, require_step};
+use crate::workbench::{Workbench, outcome, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

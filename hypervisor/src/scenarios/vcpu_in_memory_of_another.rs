@@ -8,8 +8,9 @@ use fpstate_arch::Component;
 
 use crate::guest_code;
 use crate::guest_memory::FOUND_IMAGE;
-use crate::scenario::{Outcome, Scenario, Twin};
-use crate::workbench::{Workbench, enumeration, failed, outcome};
+use crate::host_registers::enumeration;
+use crate::scenario::{Outcome, Scenario, Twin, failed};
+use crate::workbench::{Workbench, outcome};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
