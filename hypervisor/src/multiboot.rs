@@ -23,7 +23,7 @@ impl<'l> Request<'l> {
                 "list" => Some(Self::List),
                 _ => word.strip_prefix("scenario=").map(Self::Named),
             })
-            .last()
+            .next_back()
             .unwrap_or(Self::All)
     }
 }
