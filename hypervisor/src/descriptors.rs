@@ -76,8 +76,9 @@ fn load_idt() {
             _ => INTERRUPT_STACK,
         };
         let entry = gate(stub_address(vector), stack);
+        let place = table.cast::<u128>().wrapping_add(usize::from(vector));
         // SAFETY: an IDT is 256 gates of 16 bytes, and `vector` is below 256.
-        unsafe { table.cast::<u128>().add(usize::from(vector)).write(entry) };
+        unsafe { place.write(entry) };
     }
     idt.load();
 }

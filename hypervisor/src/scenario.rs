@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::println;
@@ -64,6 +65,16 @@ pub struct Tally {
     pub failed: u32,
     /// Scenarios that were not tried.
     pub skipped: u32,
+}
+
+/// The scenario of `all` with this name; if there is none, those whose names begin with it.
+pub fn named<'s>(all: &'s [Scenario], name: &str) -> Vec<&'s Scenario> {
+    match all.iter().find(|scenario| scenario.name == name) {
+        Some(scenario) => Vec::from([scenario]),
+        None => (all.iter())
+            .filter(|scenario| scenario.name.starts_with(name))
+            .collect(),
+    }
 }
 
 /// Runs the `scenarios` and prints a line for each.
