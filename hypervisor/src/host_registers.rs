@@ -9,7 +9,7 @@ use fpstate_arch::{ComponentSet, Enumeration, Fault, Processor};
 use fpstate_native::{Ring0Processor, cpuid};
 use spin::Once;
 
-use crate::pattern;
+use crate::random_image;
 use crate::scenario::{Outcome, failed};
 
 /// A thread of this kernel's.
@@ -46,9 +46,9 @@ pub fn user_finds(
 ) -> Result<(), Outcome> {
     thread.restore_before_use(cpu).map_err(failed)?;
     let components = user_components(cpu);
-    let given = pattern::image(enumeration(), components, seed).map_err(failed)?;
+    let given = random_image::image(enumeration(), components, seed).map_err(failed)?;
     let found = registers(cpu)?;
-    match pattern::first_difference(&given, &found) {
+    match random_image::first_difference(&given, &found) {
         None => Ok(()),
         Some(at) => Err(failed(format!("the host's registers differ at byte {at}"))),
     }
@@ -57,7 +57,7 @@ pub fn user_finds(
 /// What the registers hold now, all but PKRU.
 fn registers(cpu: &mut CpuFpu<Ring0Processor>) -> Result<Vec<u8>, Outcome> {
     let components = user_components(cpu);
-    let len = pattern::image(enumeration(), components, 0)
+    let len = random_image::image(enumeration(), components, 0)
         .map_err(failed)?
         .len();
     let mut memory = Aligned::zeroed(len);
@@ -81,7 +81,7 @@ pub fn faulted(fault: Fault) -> Outcome {
 
 fn load(cpu: &mut CpuFpu<Ring0Processor>, seed: u64) -> Result<(), Outcome> {
     let components = user_components(cpu);
-    let image = pattern::image(enumeration(), components, seed).map_err(failed)?;
+    let image = random_image::image(enumeration(), components, seed).map_err(failed)?;
     let mut memory = Aligned::zeroed(image.len());
     memory.bytes().copy_from_slice(&image);
     let loaded = cpu.processor().xrstor(memory.bytes(), components);

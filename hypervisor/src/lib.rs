@@ -34,7 +34,7 @@
 //! * [`virtualization`] - which hardware there is
 //! * [`vcpu_run`] - the run loop, to be copied
 //! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
-//! * [`pattern`] - what tests put into registers
+//! * [`random_image`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
@@ -69,7 +69,7 @@ pub mod svm;
 pub mod virtualization;
 pub mod vcpu_run;
 pub mod vcpu_emulation;
-pub mod pattern;
+pub mod random_image;
 pub mod scenario;
 pub mod host_registers;
 pub mod workbench;

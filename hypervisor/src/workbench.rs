@@ -15,7 +15,7 @@ use fpstate_native::Ring0Processor;
 use crate::guest_code::{END, Program, STEP, parameter};
 use crate::guest_memory::{self, GuestMemory};
 use crate::host_registers::{Thread, enumeration, overwrite, user_finds, user_writes};
-use crate::pattern;
+use crate::random_image;
 use crate::scenario::{Outcome, failed};
 use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
@@ -163,7 +163,8 @@ impl Workbench {
     /// # Errors
     /// CPUID contradicts itself.
     pub fn let_hold(&self, guest: &Guest, seed: u64, steps: u64) -> Result<(), Outcome> {
-        let image = pattern::image(enumeration(), self.guest_components(), seed).map_err(failed)?;
+        let image =
+            random_image::image(enumeration(), self.guest_components(), seed).map_err(failed)?;
         guest.memory.write(guest_memory::GIVEN_IMAGE, &image);
         guest.set(parameter::STEPS, steps);
         guest.set(parameter::IMAGE_LEN, image.len() as u64);

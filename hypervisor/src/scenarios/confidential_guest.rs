@@ -10,7 +10,7 @@ use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0};
 use fpstate_native::Ring0Processor;
 
 use crate::host_registers::{Aligned, enumeration, faulted};
-use crate::pattern;
+use crate::random_image;
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
 use crate::vcpu_run::{leave, run_entered};
@@ -79,7 +79,7 @@ struct KeepsRegisters {
 
 impl KeepsRegisters {
     fn new(inner: Box<dyn Hardware>, components: ComponentSet) -> Result<Self, Outcome> {
-        let image = pattern::image(enumeration(), components, 0xbad).map_err(failed)?;
+        let image = random_image::image(enumeration(), components, 0xbad).map_err(failed)?;
         let mut rubbish = Aligned::zeroed(image.len());
         rubbish.bytes().copy_from_slice(&image);
         // SAFETY: as in `Workbench::new`; this hardware and the CPU's owner are one thread.

@@ -9,7 +9,7 @@ use fpstate_arch::ComponentSet;
 use crate::guest_code;
 use crate::guest_memory::FOUND_IMAGE;
 use crate::host_registers::enumeration;
-use crate::pattern;
+use crate::random_image;
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave};
 use crate::workbench::{Workbench, outcome, skipped};
@@ -44,7 +44,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     let mut guest = bench.guest(guest_code::examine(), guest.vcpu.fpu);
     bench.run_to_end(&mut guest)?;
     let layout = Layout::standard(enumeration(), components).map_err(failed)?;
-    let mut expected = pattern::image(enumeration(), components, SEED).map_err(failed)?;
+    let mut expected = random_image::image(enumeration(), components, SEED).map_err(failed)?;
     for placed in layout.extended_components() {
         if ComponentSet::MPX.contains(placed.component()) {
             expected[placed.range()].fill(0);
@@ -52,7 +52,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     }
     let mut found = vec![0; expected.len()];
     guest.memory.read(FOUND_IMAGE, &mut found);
-    match pattern::first_difference(&expected, &found) {
+    match random_image::first_difference(&expected, &found) {
         None => Ok(()),
         Some(at) => Err(failed(format!("after INIT byte {at} is {:#x}", found[at]))),
     }

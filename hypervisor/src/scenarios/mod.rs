@@ -5,7 +5,7 @@ pub mod bad_xcr0;
 pub mod confidential_guest;
 pub mod guest_pkru;
 pub mod host_and_guest_apart;
-pub mod imbalance;
+pub mod guest_imbalance;
 pub mod init_of_a_vcpu;
 pub mod known_answer;
 pub mod preemption_inside_the_swap;
@@ -29,6 +29,6 @@ pub const ALL: &[Scenario] = &[
     guest_pkru::SCENARIO,
     init_of_a_vcpu::SCENARIO,
     confidential_guest::SCENARIO,
-    imbalance::SCENARIO,
+    guest_imbalance::SCENARIO,
     vcpu_in_memory_of_another::SCENARIO,
 ];

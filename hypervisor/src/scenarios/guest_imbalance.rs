@@ -12,7 +12,7 @@ use crate::workbench::{Workbench, outcome, require_step};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
-    name: "imbalance-is-refused",
+    name: "an-imbalance-around-a-guest-is-refused",
     run: |twin| outcome(run(twin)),
     left_out: "leave_guest before the thread ends",
 };
