@@ -68,7 +68,7 @@ fn new_stack() -> VirtAddr {
 
 fn load_idt() {
     let idt = Box::leak(Box::new(InterruptDescriptorTable::new()));
-    let table: *mut InterruptDescriptorTable = idt;
+    let table: *mut [u128; 256] = (&raw mut *idt).cast();
     for vector in 0..=u8::MAX {
         let stack = match vector {
             2 | 8 | 18 => FATAL_STACK,
@@ -76,8 +76,8 @@ fn load_idt() {
             _ => INTERRUPT_STACK,
         };
         let entry = gate(stub_address(vector), stack);
-        // SAFETY: an IDT is 256 gates of 16 bytes, and `vector` is below 256.
-        unsafe { table.cast::<u128>().add(usize::from(vector)).write(entry) };
+        // SAFETY: an IDT is 256 gates of 16 bytes.
+        unsafe { (*table)[usize::from(vector)] = entry };
     }
     idt.load();
 }

@@ -1,16 +1,25 @@
 //! The order of things.
 
-use crate::cpu_features;
+use alloc::string::String;
+
 use crate::verdict::{self, Verdict};
-use crate::{console, descriptors, heap, println, scenario, scenarios};
+use crate::{
+    console, cpu_features, delay, descriptors, heap, lapic, percpu, println, scenario, scenarios,
+    smp, trampoline,
+};
+
+/// How long other CPUs have to appear after the last one that did.
+const PATIENCE: u32 = 60;
 
 /// The first CPU comes here from `boot`.
 #[unsafe(no_mangle)]
 extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     console::initialise();
     heap::initialise();
-    cpu_features::enable();
-    descriptors::load();
+    prepare_cpu();
+    lapic::initialise();
+    start_others();
+    println!("# {} CPUs", smp::online().count());
     let tally = scenario::run_all(scenarios::ALL.iter());
     println!(
         "# passed {} failed {} skipped {}",
@@ -23,10 +32,43 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     })
 }
 
-/// Every other CPU comes here.
+/// Every other CPU comes here, and a CPU that was taken offline.
 #[unsafe(no_mangle)]
 extern "C" fn application_processor() -> ! {
-    loop {
-        x86_64::instructions::hlt();
+    prepare_cpu();
+    smp::idle()
+}
+
+fn prepare_cpu() {
+    cpu_features::enable();
+    descriptors::load();
+    lapic::enable();
+    match percpu::bring_up() {
+        Ok(()) => smp::come_online(),
+        Err(reason) => bail_out(&reason),
     }
+}
+
+/// Starts every other CPU that there is.
+fn start_others() {
+    trampoline::install();
+    lapic::reset_others();
+    delay::milliseconds(10);
+    lapic::start_others(trampoline::PAGE);
+    delay::milliseconds(1);
+    lapic::start_others(trampoline::PAGE);
+    let (mut found, mut waited) = (smp::online().count(), 0);
+    while waited < PATIENCE {
+        delay::milliseconds(1);
+        waited += 1;
+        let count = smp::online().count();
+        if count != found {
+            (found, waited) = (count, 0);
+        }
+    }
+}
+
+fn bail_out(reason: &String) -> ! {
+    println!("Bail out! {reason}");
+    verdict::end(Verdict::Failed)
 }

@@ -13,6 +13,11 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`delay`] - waiting
+//! * [`lapic`] - interrupts between CPUs, and a timer for each
+//! * [`trampoline`] - where the other CPUs begin
+//! * [`percpu`] - what each CPU has of its own
+//! * [`smp`] - calls on other CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
@@ -35,6 +40,12 @@ pub mod boot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
+pub mod delay;
+pub mod lapic;
+#[cfg(feature = "boot")]
+pub mod trampoline;
+pub mod percpu;
+pub mod smp;
 pub mod vcpu;
 pub mod scenario;
 pub mod scenarios;

@@ -153,13 +153,13 @@ pub unsafe fn attempt(code: extern "C" fn(u64), argument: u64) -> Result<(), Exc
 
 /// Called by the entry with every exception and interrupt.
 extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
-    let vector = frame.vector as usize % HANDLERS.len();
+    let vector = usize::from(frame.vector.to_le_bytes()[0]);
     let recovery = RECOVERY[cpu_number()].load(Ordering::Relaxed);
     if vector < 32 && recovery != 0 && frame.cs & 3 == 0 {
         // The stack has the recovery's own address, then where to go on.
-        let go_on = recovery as *const u64;
+        let go_on = (recovery + 8) as *const u64;
         // SAFETY: `attempt` put both words there and has not returned.
-        frame.rip = unsafe { go_on.add(1).read() };
+        frame.rip = unsafe { go_on.read() };
         frame.rsp = recovery;
         (frame.rax, frame.rdx) = (frame.vector, frame.error_code);
         return;
