@@ -5,7 +5,7 @@ use alloc::string::String;
 use crate::verdict::{self, Verdict};
 use crate::{
     console, cpu_features, delay, descriptors, heap, lapic, percpu, println, scenario, scenarios,
-    smp, trampoline,
+    smp, tick, trampoline, user_mode,
 };
 
 /// How long other CPUs have to appear after the last one that did.
@@ -18,6 +18,8 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     heap::initialise();
     prepare_cpu();
     lapic::initialise();
+    user_mode::initialise();
+    tick::initialise();
     start_others();
     println!("# {} CPUs", smp::online().count());
     let tally = scenario::run_all(scenarios::ALL.iter());

@@ -18,6 +18,13 @@
 //! * [`trampoline`] - where the other CPUs begin
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
+//! * [`user_code`] - user programs, and the kernel's vector code
+//! * [`pattern`] - what their registers should hold
+//! * [`user_memory`] - the memory they reach
+//! * [`user_mode`] - enters ring 3 and comes back
+//! * [`tick`] - the timer interrupt
+//! * [`user_thread`] - a thread in ring 3
+//! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
@@ -46,6 +53,13 @@ pub mod lapic;
 pub mod trampoline;
 pub mod percpu;
 pub mod smp;
+pub mod user_code;
+pub mod pattern;
+pub mod user_memory;
+pub mod user_mode;
+pub mod tick;
+pub mod user_thread;
+pub mod scheduler;
 pub mod vcpu;
 pub mod scenario;
 pub mod scenarios;

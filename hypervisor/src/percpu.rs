@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::cell::RefCell;
 
-use fpstate::{BoxedArea, CpuFpu, Fpstate, Identities, Offer, ThreadFpu};
+use fpstate::{BoxedArea, CpuFpu, Fpstate, Identities, Offer, SwitchError, ThreadFpu};
 use fpstate_arch::Enumeration;
 use fpstate_native::{Ring0Processor, cpuid};
 use spin::Once;
@@ -21,6 +21,22 @@ pub struct PerCpu {
     pub fpu: CpuFpu<Ring0Processor>,
     /// The state of the thread that it runs; none while it runs no thread.
     pub current: Option<KernelThreadFpu>,
+    /// What its timer interrupt does.
+    pub work: InterruptWork,
+    /// Why that was refused, if it was.
+    pub refused: Option<SwitchError>,
+}
+
+/// What a timer interrupt does besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterruptWork {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It uses extended registers in a kernel section.
+    KernelSection,
+    /// It uses them without one: a mistake.
+    WithoutSection,
 }
 
 struct Slot(RefCell<Option<PerCpu>>);
@@ -54,10 +70,15 @@ pub fn bring_up() -> Result<(), String> {
     let processor = unsafe { Ring0Processor::assume_ring0() };
     let fpu = CpuFpu::bring_up(processor, number, &IDENTITIES, instructions, registers)
         .map_err(|error| error.to_string())?;
-    let current = None;
+    let cpu = PerCpu {
+        fpu,
+        current: None,
+        work: InterruptWork::Nothing,
+        refused: None,
+    };
     without_interrupts(|| {
         let mut slot = slot().0.borrow_mut();
-        *slot = Some(PerCpu { fpu, current });
+        *slot = Some(cpu);
     });
     Ok(())
 }
