@@ -24,6 +24,7 @@
 //! * [`user_mode`] - enters ring 3 and comes back
 //! * [`tick`] - the timer interrupt
 //! * [`user_thread`] - a thread in ring 3
+//! * [`rules`] - how threads are run
 //! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
@@ -59,6 +60,7 @@ pub mod user_memory;
 pub mod user_mode;
 pub mod tick;
 pub mod user_thread;
+pub mod rules;
 pub mod scheduler;
 pub mod vcpu;
 pub mod scenario;

@@ -106,12 +106,30 @@ pub fn new_thread() -> Result<KernelThreadFpu, String> {
     Ok(ThreadFpu::new(new_state()?))
 }
 
+/// A new thread's state, in `memory`.
+///
+/// # Errors
+/// The library's words.
+pub fn new_thread_in(memory: BoxedArea) -> Result<KernelThreadFpu, String> {
+    let state = Fpstate::new(offer().thread_layout(), memory, &IDENTITIES);
+    let state = state.map_err(|refused| refused.error.to_string())?;
+    Ok(ThreadFpu::new(state))
+}
+
 /// A state with the layout of a thread's that has not grown.
 ///
 /// # Errors
 /// The library's words.
 pub fn new_state() -> Result<Fpstate<'static, BoxedArea>, String> {
-    let layout = offer().thread_layout();
-    let memory = BoxedArea::for_layout(&layout).map_err(|error| error.to_string())?;
-    Fpstate::new(layout, memory, &IDENTITIES).map_err(|refused| refused.error.to_string())
+    let state = Fpstate::new(offer().thread_layout(), new_memory()?, &IDENTITIES);
+    state.map_err(|refused| refused.error.to_string())
+}
+
+/// Memory for such a state.
+///
+/// # Errors
+/// There is none.
+pub fn new_memory() -> Result<BoxedArea, String> {
+    let memory = BoxedArea::for_layout(&offer().thread_layout());
+    memory.map_err(|error| error.to_string())
 }

@@ -7,62 +7,16 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use fpstate::BoxedArea;
 use spin::Mutex;
 
 use crate::percpu::{self, InterruptWork, KernelThreadFpu, PerCpu};
+use crate::rules::{Between, KernelWork, LeftOut, Rules, Wish};
 use crate::trap::cpu_number;
-use crate::user_code::CALL_REPORT;
+use crate::user_code::{self, CALL_REPORT, Program, Width};
 use crate::user_mode::{self, SYSTEM_CALL};
 use crate::user_thread::{Task, UserThread};
 use crate::{lapic, smp, tick};
-
-/// The call that is left out, on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// None.
-    Nothing,
-    /// `save_before_switch`.
-    Save,
-    /// `restore_before_use`.
-    Restore,
-    /// `exec` of the library's.
-    Exec,
-}
-
-/// What a thread wants when it reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// To go on.
-    GoOn,
-    /// To end.
-    Exit,
-    /// A child; the parent goes on with other values.
-    Fork,
-    /// To become another program.
-    Exec,
-}
-
-/// What the kernel does with extended registers itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KernelWork {
-    /// Nothing.
-    Nothing,
-    /// In timer interrupts and in system calls, in sections.
-    Sections,
-    /// The same without sections.
-    WithoutSections,
-}
-
-/// How threads are run.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// What is left out.
-    pub left_out: LeftOut,
-    /// What the kernel does itself.
-    pub kernel: KernelWork,
-    /// What a thread wants at each report.
-    pub wish: fn(&Task) -> Wish,
-}
 
 /// The threads and their rules.
 #[derive(Debug)]
@@ -82,6 +36,8 @@ enum Stop {
     Preempted,
     /// It wants to end.
     Exit,
+    /// It wants to end, and a new thread in its memory.
+    Successor,
 }
 
 impl Scheduler {
@@ -104,6 +60,17 @@ impl Scheduler {
         self.queue.lock().push_back(thread);
     }
 
+    /// Runs the threads on this CPU alone until all have ended.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_alone(self) -> Result<Vec<Task>, String> {
+        if let Err(reason) = self.run_here() {
+            self.fail(reason);
+        }
+        self.outcome()
+    }
+
     /// Runs the threads on every CPU until all have ended; gives what became of them.
     ///
     /// # Errors
@@ -115,6 +82,10 @@ impl Scheduler {
                 self.fail(reason);
             }
         });
+        self.outcome()
+    }
+
+    fn outcome(self) -> Result<Vec<Task>, String> {
         match self.failures.into_inner().into_iter().next() {
             Some(reason) => Err(reason),
             None => Ok(self.ended.into_inner()),
@@ -123,6 +94,20 @@ impl Scheduler {
 
     /// This CPU, which comes online for it and believes nothing of what was before.
     fn run_here(&self) -> Result<(), String> {
+        self.bring_up()?;
+        tick::start();
+        let done = self.take_turns();
+        tick::stop();
+        percpu::with(|cpu| {
+            cpu.fpu.discard_registers();
+            match cpu.refused.take() {
+                Some(error) => Err(format!("in an interrupt: {error}")),
+                None => done,
+            }
+        })
+    }
+
+    fn bring_up(&self) -> Result<(), String> {
         percpu::bring_up()?;
         percpu::with(|cpu| {
             cpu.work = match self.rules.kernel {
@@ -131,22 +116,49 @@ impl Scheduler {
                 KernelWork::WithoutSections => InterruptWork::WithoutSection,
             }
         });
-        tick::start();
+        Ok(())
+    }
+
+    fn take_turns(&self) -> Result<(), String> {
         while self.live.load(Ordering::Acquire) != 0 && !self.stopped.load(Ordering::Acquire) {
             let next = self.queue.lock().pop_front();
             match next {
-                Some(thread) => self.turn(thread),
+                Some(thread) => {
+                    self.turn(thread);
+                    self.between()?;
+                }
                 None => tick::let_in(),
             }
         }
-        tick::stop();
-        percpu::with(|cpu| {
-            cpu.fpu.discard_registers();
-            match cpu.refused.take() {
-                Some(error) => Err(format!("in an interrupt: {error}")),
-                None => Ok(()),
+        Ok(())
+    }
+
+    /// What happens to this CPU between two threads.
+    fn between(&self) -> Result<(), String> {
+        let notice = self.rules.left_out != LeftOut::Notice;
+        match self.rules.between {
+            Between::Nothing => {}
+            Between::Idle => {
+                tick::wait();
+                percpu::with(|cpu| {
+                    cpu.fpu.release_tiles()?;
+                    user_code::smash(Width::of(percpu::offer()));
+                    if notice {
+                        cpu.fpu.registers_taken()
+                    } else {
+                        Ok(())
+                    }
+                })
+                .map_err(|error| error.to_string())?;
             }
-        })
+            Between::Offline => {
+                user_code::smash(Width::of(percpu::offer()));
+                if notice {
+                    self.bring_up()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One turn of a thread, and where it goes after it.
@@ -155,24 +167,44 @@ impl Scheduler {
         task.arrive();
         percpu::with(|cpu| cpu.current = Some(fpu));
         let stop = self.run_thread(&mut task);
-        let switched = percpu::with(|cpu| match (&stop, cpu.current.take()) {
-            (Ok(Stop::Preempted), Some(fpu)) => self.take_off(cpu, fpu).map(Some),
-            (Ok(Stop::Exit), Some(fpu)) => match fpu.exit(&mut cpu.fpu) {
-                Ok(_memory) => Ok(None),
-                Err((error, _)) => Err(error.to_string()),
-            },
-            (Err(_), _) | (_, None) => Ok(None),
-        });
-        match (stop, switched) {
-            (Err(reason), _) | (_, Err(reason)) => {
-                self.fail(format!("thread {}: {reason}", task.number));
+        let fpu = percpu::with(|cpu| cpu.current.take());
+        let done = match (stop, fpu) {
+            (Ok(stop), Some(fpu)) => self.leave(stop, UserThread { fpu, task }),
+            (Err(reason), _) => Err(format!("thread {}: {reason}", task.number)),
+            (Ok(_), None) => Err("a thread lost its state".to_string()),
+        };
+        if let Err(reason) = done {
+            self.fail(reason);
+        }
+    }
+
+    fn leave(&self, stop: Stop, thread: UserThread) -> Result<(), String> {
+        let UserThread { fpu, task } = thread;
+        match stop {
+            Stop::Preempted => {
+                let fpu = percpu::with(|cpu| self.take_off(cpu, fpu))?;
+                self.queue.lock().push_back(UserThread { fpu, task });
+                return Ok(());
             }
-            (_, Ok(Some(fpu))) => self.queue.lock().push_back(UserThread { fpu, task }),
-            (_, Ok(None)) => {
-                self.ended.lock().push(task);
-                self.live.fetch_sub(1, Ordering::AcqRel);
+            Stop::Exit => drop(self.end(fpu)?),
+            Stop::Successor => {
+                let memory = self.end(fpu)?;
+                let fpu = percpu::new_thread_in(memory)?;
+                self.add(UserThread::comparing(task.number + 3000, fpu)?);
             }
         }
+        self.ended.lock().push(task);
+        self.live.fetch_sub(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The thread ends here; its memory.
+    fn end(&self, fpu: KernelThreadFpu) -> Result<BoxedArea, String> {
+        if self.rules.left_out == LeftOut::Exit {
+            drop(fpu);
+            return percpu::new_memory();
+        }
+        percpu::with(|cpu| fpu.exit(&mut cpu.fpu)).map_err(|(error, _)| error.to_string())
     }
 
     fn take_off(
@@ -190,7 +222,7 @@ impl Scheduler {
     /// The thread in ring 3, again and again until it is off the CPU.
     fn run_thread(&self, task: &mut Task) -> Result<Stop, String> {
         loop {
-            if self.rules.left_out != LeftOut::Restore {
+            if self.restores(task) {
                 with_current(|cpu, fpu| {
                     let restored = fpu.restore_before_use(&mut cpu.fpu);
                     restored.map(drop).map_err(|error| error.to_string())
@@ -205,10 +237,11 @@ impl Scheduler {
                 }
                 SYSTEM_CALL if task.frame.rax == CALL_REPORT => {
                     task.reports += 1;
-                    self.kernel_work()?;
+                    self.kernel_work(task)?;
                     match (self.rules.wish)(task) {
                         Wish::GoOn => {}
                         Wish::Exit => return Ok(Stop::Exit),
+                        Wish::Successor => return Ok(Stop::Successor),
                         Wish::Fork => self.fork(task)?,
                         Wish::Exec => self.exec(task)?,
                     }
@@ -228,16 +261,27 @@ impl Scheduler {
         }
     }
 
-    /// In a system call the registers are the thread's still, and interrupts are let in.
-    fn kernel_work(&self) -> Result<(), String> {
-        tick::let_in();
-        match self.rules.kernel {
-            KernelWork::Sections => {
-                let used = percpu::with(tick::use_registers);
-                used.map_err(|error| error.to_string())?;
-                tick::let_in();
+    /// Whether the restore before use is not left out.
+    fn restores(&self, task: &Task) -> bool {
+        match self.rules.left_out {
+            LeftOut::Restore => false,
+            LeftOut::FirstRestore => !task.is_new() || task.program == Program::FillAndCompare,
+            LeftOut::Nothing | LeftOut::Save | LeftOut::Exec | LeftOut::Exit | LeftOut::Notice => {
+                true
             }
-            KernelWork::Nothing | KernelWork::WithoutSections => {}
+        }
+    }
+
+    /// In a system call the registers are the thread's still, and interrupts are let in.
+    fn kernel_work(&self, task: &Task) -> Result<(), String> {
+        match self.rules.kernel {
+            KernelWork::Nothing => tick::let_in(),
+            // Now and then the call lasts until the timer interrupts it.
+            _ if task.reports.is_multiple_of(4) => tick::wait(),
+            KernelWork::WithoutSections => {}
+            KernelWork::Sections => {
+                percpu::with(tick::use_registers).map_err(|error| error.to_string())?;
+            }
         }
         Ok(())
     }

@@ -38,6 +38,12 @@ pub fn let_in() {
     x86_64::instructions::interrupts::disable();
 }
 
+/// Halts until the next one.
+pub fn wait() {
+    x86_64::instructions::interrupts::enable_and_hlt();
+    x86_64::instructions::interrupts::disable();
+}
+
 /// What the kernel does at each, with interrupts off, whatever was interrupted.
 pub fn on_interrupt() {
     lapic::end_of_interrupt();

@@ -35,6 +35,8 @@ pub struct Task {
     pub forked: u32,
     /// How often it became another program.
     pub executed: u32,
+    /// What it runs.
+    pub program: Program,
     pattern: Pattern,
     block: Block,
     last_cpu: Option<usize>,
@@ -74,6 +76,7 @@ impl Task {
             migrated: 0,
             forked: 0,
             executed: 0,
+            program,
             pattern,
             block,
             last_cpu: None,
@@ -117,7 +120,14 @@ impl Task {
         self.last_cpu = Some(here);
     }
 
+    /// Whether it has not run yet, as far as the kernel knows.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.reports == 0 && self.preempted == 0
+    }
+
     fn begin(&mut self, program: Program) {
+        self.program = program;
         self.block.write(0, self.pattern.bytes());
         let rip = user_memory::address_of(program);
         self.frame = user_mode::frame_at(rip, self.block.stack_end());

@@ -1,7 +1,10 @@
 //! More threads than CPUs, each with values of its own in every register, preempted at any instruction.
 
+use alloc::string::String;
+
+use crate::rules::{LeftOut, Rules, Wish};
 use crate::scenario::{Scenario, Twin};
-use crate::scheduler::{KernelWork, LeftOut, Rules, Scheduler, Wish};
+use crate::scheduler::Scheduler;
 use crate::smp;
 use crate::user_thread::{Task, UserThread};
 
@@ -12,22 +15,19 @@ pub const SCENARIO: Scenario = Scenario {
     left_out: "the restore before use",
 };
 
-fn attempt(twin: Twin) -> Result<(), alloc::string::String> {
-    let scheduler = Scheduler::new(Rules {
-        left_out: match twin {
-            Twin::Whole => LeftOut::Nothing,
-            Twin::Broken => LeftOut::Restore,
-        },
-        kernel: KernelWork::Nothing,
-        wish,
-    });
+fn attempt(twin: Twin) -> Result<(), String> {
+    let mut rules = Rules::plain(wish);
+    if twin == Twin::Broken {
+        rules.left_out = LeftOut::Restore;
+    }
+    let scheduler = Scheduler::new(rules);
     for number in 1..=2 * smp::online().count() as u64 + 1 {
         scheduler.add(UserThread::filling(number)?);
     }
     scheduler.run().map(drop)
 }
 
-fn wish(task: &Task) -> Wish {
+const fn wish(task: &Task) -> Wish {
     if task.preempted >= 30 && task.reports >= 30 {
         Wish::Exit
     } else {
