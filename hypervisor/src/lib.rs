@@ -25,7 +25,19 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
-//! * [`pic`] - the interrupt controllers of old
+//! * [`delay`] - waiting
+//! * [`lapic`] - interrupts between CPUs, and a timer for each
+//! * [`trampoline`] - where the other CPUs begin
+//! * [`percpu`] - what each CPU has of its own
+//! * [`smp`] - calls on other CPUs
+//! * [`user_code`] - user programs, and the kernel's vector code
+//! * [`pattern`] - what their registers should hold
+//! * [`user_memory`] - the memory they reach
+//! * [`user_mode`] - enters ring 3 and comes back
+//! * [`tick`] - the timer interrupt
+//! * [`user_thread`] - a thread in ring 3
+//! * [`rules`] - how threads are run
+//! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`page`] - pages that the CPU reads by physical address
 //! * [`guest_memory`] - a guest's memory
@@ -60,7 +72,20 @@ pub mod multiboot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
-pub mod pic;
+pub mod delay;
+pub mod lapic;
+#[cfg(feature = "boot")]
+pub mod trampoline;
+pub mod percpu;
+pub mod smp;
+pub mod user_code;
+pub mod pattern;
+pub mod user_memory;
+pub mod user_mode;
+pub mod tick;
+pub mod user_thread;
+pub mod rules;
+pub mod scheduler;
 pub mod vcpu;
 pub mod page;
 pub mod guest_memory;

@@ -27,7 +27,8 @@ pub unsafe fn write_dword(port: u16, dword: u32) {
 ///
 /// # Safety
 /// 1. CPL is 0.
-/// 2. Reading changes nothing that somebody relies on.
+/// 2. Reading `port` does nothing that the kernel does not expect.
+#[must_use]
 pub unsafe fn read_byte(port: u16) -> u8 {
     let mut port = Port::new(port);
     // SAFETY: 1, 2: the caller's.

@@ -5,9 +5,8 @@ use alloc::collections::TryReserveError;
 use core::fmt;
 
 use fpstate::{
-    AfterExit, BoxedArea, CpuFpu, EnterError, GuestCr4, GuestEntryError, GuestFpu,
-    GuestRegisterError, Interception, LeaveError, ResizeError, Restoring, SwitchError, ThreadFpu,
-    VmExit,
+    AfterExit, BoxedArea, CpuFpu, EnterError, GuestEntryError, GuestFpu, GuestRegisterError,
+    Interception, LeaveError, ResizeError, Restoring, SwitchError, ThreadFpu, VmExit,
 };
 use fpstate_arch::{Enumeration, Processor};
 use x86_64::instructions::interrupts::without_interrupts;
@@ -18,8 +17,6 @@ use crate::vcpu_emulation::{IA32_XFD, IA32_XFD_ERR, IA32_XSS};
 /// A guest that needs more exits than this between two stops is lost.
 const MOST_EXITS: u32 = 10_000;
 const DEVICE_NOT_AVAILABLE: u8 = 7;
-/// CR4.OSXSAVE and CR4.PKE.
-const OSXSAVE_PKE: u64 = 1 << 18 | 1 << 22;
 
 /// A vCPU: its hardware, its registers, its extended state.
 #[derive(Debug)]
@@ -155,12 +152,9 @@ fn one_entry<'e, P: Processor, H: Hardware + ?Sized>(
     host.thread
         .restore_before_use(host.cpu)
         .map_err(RunError::Restore)?;
-    // The guest's writes to CR4 do not exit: it may set these bits and use XCR0 and PKRU at
-    // once, so they are loaded whatever CR4 is now.
-    let cr4 = GuestCr4::from_bits(vcpu.hardware.cr4() | OSXSAVE_PKE);
     let entry = host
         .thread
-        .load_guest_registers(&mut vcpu.fpu, host.cpu, cr4)
+        .load_guest_registers(&mut vcpu.fpu, host.cpu)
         .map_err(RunError::Entry)?;
     let exit = vcpu.hardware.enter(&mut vcpu.registers);
     let vm_exit = if exit == Exit::DeviceNotAvailable {

@@ -2,9 +2,7 @@
 
 use alloc::format;
 
-use fpstate::{
-    EnterError, GuestCr4, GuestEntryError, GuestRegisterError, LeaveError, LifeError, Restoring,
-};
+use fpstate::{EnterError, GuestEntryError, GuestRegisterError, LeaveError, LifeError, Restoring};
 
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
@@ -28,7 +26,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
 
     let left = thread.leave_guest(&mut first.vcpu.fpu, cpu, Restoring::Now);
     refused(left, &LeaveError::NotInGuest)?;
-    let loaded = thread.load_guest_registers(&mut first.vcpu.fpu, cpu, GuestCr4::from_bits(0));
+    let loaded = thread.load_guest_registers(&mut first.vcpu.fpu, cpu);
     let not_running = GuestEntryError::NotRunning {
         asked: one,
         running: None,
@@ -41,7 +39,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     refused(again, &EnterError::AlreadyInGuest { running: one })?;
     let stolen = other.enter_guest(&mut first.vcpu.fpu, cpu, Restoring::Now);
     refused(stolen, &EnterError::GuestInUse { guest: one })?;
-    let loaded = thread.load_guest_registers(&mut first.vcpu.fpu, cpu, GuestCr4::from_bits(0));
+    let loaded = thread.load_guest_registers(&mut first.vcpu.fpu, cpu);
     refused(
         loaded.map(drop),
         &GuestEntryError::NotInRegisters { guest: one },

@@ -11,6 +11,15 @@ pub mod known_answer;
 pub mod preemption_inside_the_swap;
 pub mod registers_across_exits;
 pub mod ring0_keeps_registers;
+pub mod preemption;
+pub mod migration;
+pub mod kernel_section;
+pub mod new_thread;
+pub mod fork_and_exec;
+pub mod idle;
+pub mod back_online;
+pub mod memory_again;
+pub mod imbalance;
 pub mod two_vcpus;
 pub mod vcpu_in_memory_of_another;
 
@@ -19,6 +28,15 @@ use crate::scenario::Scenario;
 /// All of them.
 pub const ALL: &[Scenario] = &[
     ring0_keeps_registers::SCENARIO,
+    preemption::SCENARIO,
+    migration::SCENARIO,
+    kernel_section::SCENARIO,
+    new_thread::SCENARIO,
+    fork_and_exec::SCENARIO,
+    idle::SCENARIO,
+    back_online::SCENARIO,
+    memory_again::SCENARIO,
+    imbalance::SCENARIO,
     a_guest_runs::SCENARIO,
     registers_across_exits::SCENARIO,
     host_and_guest_apart::SCENARIO,
