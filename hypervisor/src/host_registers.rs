@@ -4,22 +4,17 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use fpstate::{BoxedArea, CpuFpu, ThreadFpu};
+use fpstate::CpuFpu;
 use fpstate_arch::{ComponentSet, Enumeration, Fault, Processor};
-use fpstate_native::{Ring0Processor, cpuid};
-use spin::Once;
+use fpstate_native::Ring0Processor;
 
+use crate::percpu::{self, KernelThreadFpu};
 use crate::random_image;
 use crate::scenario::{Outcome, failed};
 
-/// A thread of this kernel's.
-pub type Thread = ThreadFpu<'static, BoxedArea>;
-
-static ENUMERATION: Once<Enumeration> = Once::new();
-
-/// CPUID of this machine, read once.
+/// CPUID of this machine.
 pub fn enumeration() -> &'static Enumeration {
-    ENUMERATION.call_once(|| Enumeration::read(cpuid))
+    percpu::offer().enumeration()
 }
 
 /// `thread`'s user code fills all registers but PKRU from `seed`.
@@ -27,7 +22,7 @@ pub fn enumeration() -> &'static Enumeration {
 /// # Errors
 /// The state cannot be restored.
 pub fn user_writes(
-    thread: &mut Thread,
+    thread: &mut KernelThreadFpu,
     cpu: &mut CpuFpu<Ring0Processor>,
     seed: u64,
 ) -> Result<(), Outcome> {
@@ -40,7 +35,7 @@ pub fn user_writes(
 /// # Errors
 /// It does not.
 pub fn user_finds(
-    thread: &mut Thread,
+    thread: &mut KernelThreadFpu,
     cpu: &mut CpuFpu<Ring0Processor>,
     seed: u64,
 ) -> Result<(), Outcome> {

@@ -105,43 +105,57 @@ pub fn run_entered<'e, P: Processor, H: Hardware + ?Sized>(
     vcpu: &mut Vcpu<'e, H>,
 ) -> Result<Stop, RunError> {
     for _ in 0..MOST_EXITS {
-        intercept(host, vcpu)?;
-        let (exit, after) = without_interrupts(|| one_entry(host, vcpu))?;
-        match after {
-            AfterExit::Nothing => {}
-            AfterExit::InjectDeviceNotAvailable => {
-                vcpu.hardware.inject(DEVICE_NOT_AVAILABLE, None);
-            }
-            AfterExit::Expand(expansion) => {
-                let storage =
-                    BoxedArea::for_layout(expansion.layout()).map_err(RunError::NoMemory)?;
-                let former = host.thread.expand(expansion, host.cpu, storage);
-                drop(former.map_err(|(error, _)| RunError::Expand(error))?);
-            }
-        }
-        match exit {
-            Exit::Cpuid => vcpu.emulate_cpuid(host)?,
-            Exit::Xsetbv => vcpu.emulate_xsetbv(),
-            Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
-            Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
-            // Dealt with above; an interrupt when interrupts were on again.
-            Exit::DeviceNotAvailable | Exit::Interrupt => {}
-            Exit::Hypercall => {
-                vcpu.hardware.skip_instruction();
-                let GeneralRegisters { rax, rbx, .. } = vcpu.registers;
-                return Ok(Stop::Hypercall {
-                    number: rax,
-                    value: rbx,
-                });
-            }
-            Exit::Halt => {
-                vcpu.hardware.skip_instruction();
-                return Ok(Stop::Halt);
-            }
-            Exit::Other(code) => return Err(RunError::Exit { code }),
+        if let Some(stop) = round(host, vcpu)? {
+            return Ok(stop);
         }
     }
     Err(RunError::TooManyExits)
+}
+
+/// One entry and what its exit calls for; the stop, if it was one. Between two rounds the thread can be
+/// preempted, and go on on another CPU after [`leave_cpu`](Hardware::leave_cpu).
+///
+/// # Errors
+/// [`RunError`]; the thread is still in the guest.
+pub fn round<'e, P: Processor, H: Hardware + ?Sized>(
+    host: &mut Host<'_, 'e, P>,
+    vcpu: &mut Vcpu<'e, H>,
+) -> Result<Option<Stop>, RunError> {
+    intercept(host, vcpu)?;
+    let (exit, after) = without_interrupts(|| one_entry(host, vcpu))?;
+    match after {
+        AfterExit::Nothing => {}
+        AfterExit::InjectDeviceNotAvailable => {
+            vcpu.hardware.inject(DEVICE_NOT_AVAILABLE, None);
+        }
+        AfterExit::Expand(expansion) => {
+            let storage = BoxedArea::for_layout(expansion.layout()).map_err(RunError::NoMemory)?;
+            let former = host.thread.expand(expansion, host.cpu, storage);
+            drop(former.map_err(|(error, _)| RunError::Expand(error))?);
+        }
+    }
+    match exit {
+        Exit::Cpuid => vcpu.emulate_cpuid(host)?,
+        Exit::Xsetbv => vcpu.emulate_xsetbv(),
+        Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
+        Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
+        // Dealt with above; an interrupt when interrupts were on again.
+        Exit::DeviceNotAvailable | Exit::Interrupt => {}
+        Exit::Hypercall => {
+            vcpu.hardware.skip_instruction();
+            let GeneralRegisters { rax, rbx, .. } = vcpu.registers;
+            return Ok(Some(Stop::Hypercall {
+                number: rax,
+                value: rbx,
+            }));
+        }
+        Exit::Halt => {
+            vcpu.hardware.skip_instruction();
+            return Ok(Some(Stop::Halt));
+        }
+        Exit::Other(code) => return Err(RunError::Exit { code }),
+    }
+    Ok(None)
 }
 
 /// Interrupts are off.

@@ -1,7 +1,7 @@
 //! Which hardware this CPU has for guests.
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use crate::guest_code::Program;
 use crate::guest_memory::GuestMemory;
@@ -22,7 +22,7 @@ impl Virtualization {
     }
 
     /// A guest's memory with `program` in it.
-    pub fn memory(self, program: Program) -> Rc<GuestMemory> {
+    pub fn memory(self, program: Program) -> Arc<GuestMemory> {
         let hypercall = match self {
             Self::Svm => SvmVcpu::HYPERCALL,
         };
@@ -30,9 +30,9 @@ impl Virtualization {
     }
 
     /// A vCPU that begins at the program in `memory`.
-    pub fn vcpu(self, memory: &Rc<GuestMemory>) -> Box<dyn Hardware> {
+    pub fn vcpu(self, memory: &Arc<GuestMemory>) -> Box<dyn Hardware> {
         match self {
-            Self::Svm => Box::new(SvmVcpu::new(Rc::clone(memory))),
+            Self::Svm => Box::new(SvmVcpu::new(Arc::clone(memory))),
         }
     }
 }

@@ -2,26 +2,27 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use fpstate::{
-    BoxedArea, CpuFpu, Fpstate, Grantee, GuestFeatures, GuestFpu, Identities, KernelUse, Layout,
-    Offer, Permissions, SignalStacks, ThreadFpu,
+    BoxedArea, CpuFpu, Fpstate, Grantee, GuestFeatures, GuestFpu, KernelUse, Layout, Offer,
+    Permissions, SignalStacks,
 };
 use fpstate_arch::{ComponentSet, Format};
 use fpstate_native::Ring0Processor;
+use x86_64::instructions::interrupts;
 
 use crate::guest_code::{END, Program, STEP, parameter};
 use crate::guest_memory::{self, GuestMemory};
-use crate::host_registers::{Thread, enumeration, overwrite, user_finds, user_writes};
+use crate::host_registers::{enumeration, overwrite, user_finds, user_writes};
+use crate::percpu::{self, KernelThreadFpu};
+use crate::println;
 use crate::random_image;
 use crate::scenario::{Outcome, failed};
 use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
 use crate::virtualization::Virtualization;
-
-static IDENTITIES: Identities = Identities::new();
 
 type GuestState = GuestFpu<'static, BoxedArea>;
 
@@ -35,8 +36,32 @@ pub struct Workbench {
     /// The CPU.
     pub cpu: CpuFpu<Ring0Processor>,
     /// The thread.
-    pub thread: Thread,
+    pub thread: KernelThreadFpu,
     virtualization: Virtualization,
+    _registers: Taken,
+}
+
+/// The registers of this CPU, taken from its [`PerCpu`](percpu::PerCpu), which gets a new
+/// [`CpuFpu`] afterwards. Meanwhile interrupts are on, as where a kernel runs vCPUs.
+#[derive(Debug)]
+struct Taken;
+
+impl Taken {
+    /// A scenario begins with no thread alive: what a broken twin may have left there is nobody's.
+    fn from_kernel() -> Self {
+        percpu::with(|cpu| cpu.fpu.discard_registers());
+        interrupts::enable();
+        Self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        interrupts::disable();
+        if let Err(reason) = percpu::bring_up() {
+            println!("# {reason}");
+        }
+    }
 }
 
 /// A guest and its memory.
@@ -45,7 +70,7 @@ pub struct Guest {
     /// The vCPU.
     pub vcpu: Vcpu<'static, Box<dyn Hardware>>,
     /// Its memory.
-    pub memory: Rc<GuestMemory>,
+    pub memory: Arc<GuestMemory>,
 }
 
 /// A scenario that this machine cannot have.
@@ -66,15 +91,16 @@ impl Workbench {
     pub fn new() -> Result<Self, Outcome> {
         let virtualization =
             Virtualization::of_this_cpu().ok_or_else(|| skipped("no hardware for guests"))?;
-        let offer = Offer::for_ring0(enumeration());
+        let offer = *percpu::offer();
         if offer.instructions().save().format() == Format::Fxsave {
             return Err(skipped("no XSAVE"));
         }
+        let taken = Taken::from_kernel();
         // SAFETY: 1 to 4: this kernel. 5: `trap` has both. 6, 7: no shadow stacks, no user pages.
         let processor = unsafe { Ring0Processor::assume_ring0() };
         let (instructions, registers) = (offer.instructions(), offer.control_registers());
-        let cpu =
-            CpuFpu::bring_up(processor, 0, &IDENTITIES, instructions, registers).map_err(failed)?;
+        let cpu = CpuFpu::bring_up(processor, 0, &percpu::IDENTITIES, instructions, registers)
+            .map_err(failed)?;
         let mut permissions = Permissions::new(&offer);
         for component in offer.on_demand().iter() {
             let number = component.number().into();
@@ -85,13 +111,14 @@ impl Workbench {
         let (user, supervisor) = (permissions.guest_maximum(), offer.guest_supervisor());
         let permit = permissions.freeze_guests();
         let features = GuestFeatures::new(&offer, permit, user, supervisor).map_err(failed)?;
-        let thread = ThreadFpu::new(new_state(offer.thread_layout())?);
+        let thread = percpu::new_thread().map_err(failed)?;
         Ok(Self {
             offer,
             features,
             cpu,
             thread,
             virtualization,
+            _registers: taken,
         })
     }
 
@@ -99,8 +126,8 @@ impl Workbench {
     ///
     /// # Errors
     /// No memory.
-    pub fn new_thread(&self) -> Result<Thread, Outcome> {
-        Ok(ThreadFpu::new(new_state(self.offer.thread_layout())?))
+    pub fn new_thread(&self) -> Result<KernelThreadFpu, Outcome> {
+        percpu::new_thread().map_err(failed)
     }
 
     /// The extended state of a new guest.
@@ -117,7 +144,7 @@ impl Workbench {
     /// # Errors
     /// The memory does not fit.
     pub fn new_guest_state_in(&self, storage: BoxedArea) -> Result<GuestState, Outcome> {
-        let state = Fpstate::new(self.offer.guest_layout(), storage, &IDENTITIES)
+        let state = Fpstate::new(self.offer.guest_layout(), storage, &percpu::IDENTITIES)
             .map_err(|refused| failed(refused.error))?;
         GuestFpu::offered(state, self.features).map_err(|(error, _)| failed(error))
     }
@@ -286,7 +313,7 @@ pub fn require_end(stop: Stop) -> Result<(), Outcome> {
 
 fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
     let memory = BoxedArea::for_layout(&layout).map_err(failed)?;
-    Fpstate::new(layout, memory, &IDENTITIES).map_err(|refused| failed(refused.error))
+    Fpstate::new(layout, memory, &percpu::IDENTITIES).map_err(|refused| failed(refused.error))
 }
 
 /// CR4.OSXSAVE, and CR4.PKE if PKRU is among the components.

@@ -71,7 +71,6 @@ fn area(guest: &mut Guest) -> Option<Vec<u8>> {
 #[derive(Debug)]
 struct KeepsRegisters {
     inner: Box<dyn Hardware>,
-    processor: Ring0Processor,
     xcr0: Xcr0,
     guests: Aligned,
     rubbish: Aligned,
@@ -82,11 +81,8 @@ impl KeepsRegisters {
         let image = random_image::image(enumeration(), components, 0xbad).map_err(failed)?;
         let mut rubbish = Aligned::zeroed(image.len());
         rubbish.bytes().copy_from_slice(&image);
-        // SAFETY: as in `Workbench::new`; this hardware and the CPU's owner are one thread.
-        let processor = unsafe { Ring0Processor::assume_ring0() };
         Ok(Self {
             inner,
-            processor,
             xcr0: Xcr0::new(components, components).map_err(failed)?,
             guests: Aligned::zeroed(image.len()),
             rubbish,
@@ -94,13 +90,15 @@ impl KeepsRegisters {
     }
 
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Result<Exit, Fault> {
+        // SAFETY: as in `Workbench::new`; the CPU's owner does nothing meanwhile.
+        let mut processor = unsafe { Ring0Processor::assume_ring0() };
         let all = self.xcr0.components();
-        self.processor.xsetbv(self.xcr0)?;
-        self.processor.xrstor(self.guests.bytes(), all)?;
+        processor.xsetbv(self.xcr0)?;
+        processor.xrstor(self.guests.bytes(), all)?;
         let exit = self.inner.enter(registers);
-        self.processor.xsave(self.guests.bytes(), all)?;
-        self.processor.xrstor(self.rubbish.bytes(), all)?;
-        self.processor.xsetbv(Xcr0::AFTER_RESET)?;
+        processor.xsave(self.guests.bytes(), all)?;
+        processor.xrstor(self.rubbish.bytes(), all)?;
+        processor.xsetbv(Xcr0::AFTER_RESET)?;
         Ok(exit)
     }
 }
