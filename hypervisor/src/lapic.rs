@@ -26,8 +26,8 @@ const ALL_BUT_SELF: u32 = 3 << 18;
 
 /// The vector of an interrupt that is none.
 const SPURIOUS_VECTOR: u8 = 0xff;
-/// The vector that wakes a CPU.
-const WAKE_VECTOR: u8 = 0xf0;
+/// The vector that wakes a CPU; it may come after what it was sent for.
+pub const WAKE_VECTOR: u8 = 0xf0;
 /// The vector of the timer.
 pub const TIMER_VECTOR: u8 = 0x20;
 

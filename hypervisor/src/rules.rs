@@ -12,7 +12,7 @@ pub enum LeftOut {
     Save,
     /// `restore_before_use`.
     Restore,
-    /// `restore_before_use` of a new thread that expects the initial configuration.
+    /// `restore_before_use` of a thread that expects the initial configuration, until its first report.
     FirstRestore,
     /// `exec` of the library's.
     Exec,
@@ -59,6 +59,15 @@ pub enum Between {
     Offline,
 }
 
+/// Where a thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On any CPU.
+    Anywhere,
+    /// On another CPU each time.
+    Elsewhere,
+}
+
 /// How threads are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -68,6 +77,8 @@ pub struct Rules {
     pub kernel: KernelWork,
     /// What happens between two threads.
     pub between: Between,
+    /// Where a thread goes on.
+    pub placement: Placement,
     /// What a thread wants at each report.
     pub wish: fn(&Task) -> Wish,
 }
@@ -80,6 +91,7 @@ impl Rules {
             left_out: LeftOut::Nothing,
             kernel: KernelWork::Nothing,
             between: Between::Nothing,
+            placement: Placement::Anywhere,
             wish,
         }
     }

@@ -11,7 +11,7 @@ use fpstate::BoxedArea;
 use spin::Mutex;
 
 use crate::percpu::{self, InterruptWork, KernelThreadFpu, PerCpu};
-use crate::rules::{Between, KernelWork, LeftOut, Rules, Wish};
+use crate::rules::{Between, KernelWork, LeftOut, Placement, Rules, Wish};
 use crate::trap::cpu_number;
 use crate::user_code::{self, CALL_REPORT, Program, Width};
 use crate::user_mode::{self, SYSTEM_CALL};
@@ -121,8 +121,7 @@ impl Scheduler {
 
     fn take_turns(&self) -> Result<(), String> {
         while self.live.load(Ordering::Acquire) != 0 && !self.stopped.load(Ordering::Acquire) {
-            let next = self.queue.lock().pop_front();
-            match next {
+            match self.next() {
                 Some(thread) => {
                     self.turn(thread);
                     self.between()?;
@@ -131,6 +130,18 @@ impl Scheduler {
             }
         }
         Ok(())
+    }
+
+    /// The thread whose turn it is on this CPU.
+    fn next(&self) -> Option<UserThread> {
+        let mut queue = self.queue.lock();
+        let first = match self.rules.placement {
+            Placement::Anywhere => 0,
+            Placement::Elsewhere => queue
+                .iter()
+                .position(|thread| thread.task.is_from_elsewhere())?,
+        };
+        queue.remove(first)
     }
 
     /// What happens to this CPU between two threads.
@@ -235,6 +246,7 @@ impl Scheduler {
                     task.preempted += 1;
                     return Ok(Stop::Preempted);
                 }
+                vector if vector == u64::from(lapic::WAKE_VECTOR) => lapic::end_of_interrupt(),
                 SYSTEM_CALL if task.frame.rax == CALL_REPORT => {
                     task.reports += 1;
                     self.kernel_work(task)?;
@@ -265,7 +277,7 @@ impl Scheduler {
     fn restores(&self, task: &Task) -> bool {
         match self.rules.left_out {
             LeftOut::Restore => false,
-            LeftOut::FirstRestore => !task.is_new() || task.program == Program::FillAndCompare,
+            LeftOut::FirstRestore => task.reports != 0 || task.program == Program::FillAndCompare,
             LeftOut::Nothing | LeftOut::Save | LeftOut::Exec | LeftOut::Exit | LeftOut::Notice => {
                 true
             }

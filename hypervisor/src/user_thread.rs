@@ -120,10 +120,10 @@ impl Task {
         self.last_cpu = Some(here);
     }
 
-    /// Whether it has not run yet, as far as the kernel knows.
+    /// Whether it has been on another CPU than this one last, or on none.
     #[must_use]
-    pub const fn is_new(&self) -> bool {
-        self.reports == 0 && self.preempted == 0
+    pub fn is_from_elsewhere(&self) -> bool {
+        self.last_cpu != Some(cpu_number())
     }
 
     fn begin(&mut self, program: Program) {

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use crate::rules::{LeftOut, Rules, Wish};
+use crate::rules::{LeftOut, Placement, Rules, Wish};
 use crate::scenario::{Outcome, Scenario, Twin};
 use crate::scheduler::Scheduler;
 use crate::smp;
@@ -17,9 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 /// Migrations that each thread should have.
-const ENOUGH: u32 = 5;
-/// After so many turns a thread stops waiting for them.
-const PATIENCE: u32 = 1000;
+const ENOUGH: u32 = 15;
 
 fn run(twin: Twin) -> Outcome {
     if smp::online().count() < 2 {
@@ -30,6 +28,7 @@ fn run(twin: Twin) -> Outcome {
 
 fn attempt(twin: Twin) -> Result<(), String> {
     let mut rules = Rules::plain(wish);
+    rules.placement = Placement::Elsewhere;
     if twin == Twin::Broken {
         rules.left_out = LeftOut::Save;
     }
@@ -45,8 +44,7 @@ fn attempt(twin: Twin) -> Result<(), String> {
 }
 
 const fn wish(task: &Task) -> Wish {
-    let migrated = task.migrated >= ENOUGH || task.preempted >= PATIENCE;
-    if migrated && task.reports >= 20 {
+    if task.preempted > ENOUGH && task.reports >= 20 {
         Wish::Exit
     } else {
         Wish::GoOn

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::rules::{LeftOut, Rules, Wish};
+use crate::rules::{KernelWork, LeftOut, Rules, Wish};
 use crate::scenario::{Scenario, Twin};
 use crate::scheduler::Scheduler;
 use crate::user_thread::{Task, UserThread};
@@ -17,6 +17,8 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn attempt(twin: Twin) -> Result<(), String> {
     let mut rules = Rules::plain(wish);
+    // So that there is something to find on every CPU.
+    rules.kernel = KernelWork::Sections;
     if twin == Twin::Broken {
         rules.left_out = LeftOut::FirstRestore;
     }
