@@ -48,6 +48,7 @@
 //! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
 //! * [`random_image`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
+//! * [`vcpu_thread`] - a thread that runs a vCPU, in turns
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
@@ -96,6 +97,7 @@ pub mod vcpu_run;
 pub mod vcpu_emulation;
 pub mod random_image;
 pub mod scenario;
+pub mod vcpu_thread;
 pub mod host_registers;
 pub mod workbench;
 pub mod scenarios;

@@ -21,6 +21,8 @@ pub mod back_online;
 pub mod memory_again;
 pub mod imbalance;
 pub mod two_vcpus;
+pub mod guest_preempted;
+pub mod vcpu_migration;
 pub mod vcpu_in_memory_of_another;
 
 use crate::scenario::Scenario;
@@ -49,4 +51,6 @@ pub const ALL: &[Scenario] = &[
     confidential_guest::SCENARIO,
     guest_imbalance::SCENARIO,
     vcpu_in_memory_of_another::SCENARIO,
+    guest_preempted::SCENARIO,
+    vcpu_migration::SCENARIO,
 ];
