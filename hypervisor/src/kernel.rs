@@ -4,8 +4,8 @@ use alloc::string::String;
 
 use crate::verdict::{self, Verdict};
 use crate::{
-    console, cpu_features, delay, descriptors, heap, lapic, percpu, println, scenario, scenarios,
-    smp, tick, trampoline, user_mode,
+    console, cpu_features, delay, descriptors, heap, lapic, mxcsr_probe, percpu, println, scenario,
+    scenarios, smp, tick, trampoline, user_mode,
 };
 
 /// How long other CPUs have to appear after the last one that did.
@@ -22,6 +22,15 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     tick::initialise();
     start_others();
     println!("# {} CPUs", smp::online().count());
+    match mxcsr_probe::probe() {
+        Ok(true) => {}
+        Ok(false) => {
+            println!(
+                "# XRSTORS does not initialise MXCSR where XSTATE_BV[1] is 0, against SDM 1, 13.8.2"
+            )
+        }
+        Err(reason) => bail_out(&reason),
+    }
     let tally = scenario::run_all(scenarios::ALL.iter());
     println!(
         "# passed {} failed {} skipped {}",

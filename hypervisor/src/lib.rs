@@ -18,6 +18,7 @@
 //! * [`trampoline`] - where the other CPUs begin
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
+//! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
 //! * [`pattern`] - what their registers should hold
 //! * [`user_memory`] - the memory they reach
@@ -54,6 +55,7 @@ pub mod lapic;
 pub mod trampoline;
 pub mod percpu;
 pub mod smp;
+pub mod mxcsr_probe;
 pub mod user_code;
 pub mod pattern;
 pub mod user_memory;

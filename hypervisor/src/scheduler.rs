@@ -259,9 +259,12 @@ impl Scheduler {
                     }
                 }
                 SYSTEM_CALL => {
-                    let at = 8 * task.frame.rcx.wrapping_sub(1);
+                    let frame = &task.frame;
+                    let at = 8 * frame.rcx.wrapping_sub(1);
                     return Err(format!(
-                        "registers changed: byte {at:#x} of the pattern on CPU {}",
+                        "registers changed: byte {at:#x} of the pattern is {:#x}, not {:#x}, on CPU {}",
+                        frame.rbx,
+                        frame.rdx,
                         cpu_number()
                     ));
                 }
@@ -289,7 +292,7 @@ impl Scheduler {
         match self.rules.kernel {
             KernelWork::Nothing => tick::let_in(),
             // Now and then the call lasts until the timer interrupts it.
-            _ if task.reports.is_multiple_of(4) => tick::wait(),
+            _ if task.reports.is_multiple_of(16) => tick::wait(),
             KernelWork::WithoutSections => {}
             KernelWork::Sections => {
                 percpu::with(tick::use_registers).map_err(|error| error.to_string())?;
