@@ -65,9 +65,9 @@ fn start_others() {
     trampoline::install();
     lapic::reset_others();
     delay::milliseconds(10);
-    lapic::start_others(trampoline::PAGE);
+    lapic::start_others(smp::TRAMPOLINE_PAGE);
     delay::milliseconds(1);
-    lapic::start_others(trampoline::PAGE);
+    lapic::start_others(smp::TRAMPOLINE_PAGE);
     let (mut found, mut waited) = (smp::online().count(), 0);
     while waited < PATIENCE {
         delay::milliseconds(1);

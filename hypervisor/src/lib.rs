@@ -15,9 +15,9 @@
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
 //! * [`delay`] - waiting
 //! * [`lapic`] - interrupts between CPUs, and a timer for each
-//! * [`trampoline`] - where the other CPUs begin
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
+//! * [`trampoline`] - where the other CPUs begin
 //! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
 //! * [`pattern`] - what their registers should hold
@@ -26,6 +26,7 @@
 //! * [`tick`] - the timer interrupt
 //! * [`user_thread`] - a thread in ring 3
 //! * [`rules`] - how threads are run
+//! * [`user_turn`] - one turn of a thread
 //! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
@@ -51,10 +52,10 @@ pub mod trap;
 pub mod cpu_features;
 pub mod delay;
 pub mod lapic;
-#[cfg(feature = "boot")]
-pub mod trampoline;
 pub mod percpu;
 pub mod smp;
+#[cfg(feature = "boot")]
+pub mod trampoline;
 pub mod mxcsr_probe;
 pub mod user_code;
 pub mod pattern;
@@ -63,6 +64,7 @@ pub mod user_mode;
 pub mod tick;
 pub mod user_thread;
 pub mod rules;
+pub mod user_turn;
 pub mod scheduler;
 pub mod vcpu;
 pub mod scenario;

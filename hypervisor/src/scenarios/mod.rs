@@ -8,6 +8,7 @@ pub mod new_thread;
 pub mod fork_and_exec;
 pub mod idle;
 pub mod back_online;
+pub mod reset;
 pub mod memory_again;
 pub mod imbalance;
 
@@ -23,6 +24,7 @@ pub const ALL: &[Scenario] = &[
     fork_and_exec::SCENARIO,
     idle::SCENARIO,
     back_online::SCENARIO,
+    reset::SCENARIO,
     memory_again::SCENARIO,
     imbalance::SCENARIO,
 ];
