@@ -22,6 +22,7 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     tick::initialise();
     start_others();
     println!("# {} CPUs", smp::online().count());
+    tell_offer();
     match mxcsr_probe::probe() {
         Ok(true) => {}
         Ok(false) => {
@@ -48,6 +49,15 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
 extern "C" fn application_processor() -> ! {
     prepare_cpu();
     smp::idle()
+}
+
+fn tell_offer() {
+    let offer = percpu::offer();
+    let (every, on_demand) = (offer.default_components(), offer.on_demand());
+    println!("# every state has {every}; on demand {on_demand}");
+    for (component, reason) in offer.left_out() {
+        println!("# left out: {component}, {reason}");
+    }
 }
 
 fn prepare_cpu() {
