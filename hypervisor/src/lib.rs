@@ -27,9 +27,10 @@
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
 //! * [`delay`] - waiting
 //! * [`lapic`] - interrupts between CPUs, and a timer for each
-//! * [`trampoline`] - where the other CPUs begin
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
+//! * [`trampoline`] - where the other CPUs begin
+//! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
 //! * [`pattern`] - what their registers should hold
 //! * [`user_memory`] - the memory they reach
@@ -37,6 +38,7 @@
 //! * [`tick`] - the timer interrupt
 //! * [`user_thread`] - a thread in ring 3
 //! * [`rules`] - how threads are run
+//! * [`user_turn`] - one turn of a thread
 //! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`page`] - pages that the CPU reads by physical address
@@ -75,10 +77,11 @@ pub mod trap;
 pub mod cpu_features;
 pub mod delay;
 pub mod lapic;
-#[cfg(feature = "boot")]
-pub mod trampoline;
 pub mod percpu;
 pub mod smp;
+#[cfg(feature = "boot")]
+pub mod trampoline;
+pub mod mxcsr_probe;
 pub mod user_code;
 pub mod pattern;
 pub mod user_memory;
@@ -86,6 +89,7 @@ pub mod user_mode;
 pub mod tick;
 pub mod user_thread;
 pub mod rules;
+pub mod user_turn;
 pub mod scheduler;
 pub mod vcpu;
 pub mod page;

@@ -18,6 +18,7 @@ pub mod new_thread;
 pub mod fork_and_exec;
 pub mod idle;
 pub mod back_online;
+pub mod reset;
 pub mod memory_again;
 pub mod imbalance;
 pub mod two_vcpus;
@@ -37,6 +38,7 @@ pub const ALL: &[Scenario] = &[
     fork_and_exec::SCENARIO,
     idle::SCENARIO,
     back_online::SCENARIO,
+    reset::SCENARIO,
     memory_again::SCENARIO,
     imbalance::SCENARIO,
     a_guest_runs::SCENARIO,
