@@ -14,13 +14,13 @@
 //! `guest_code_end`. A closure or a function that such a function calls is elsewhere: let it be one
 //! `asm!` block.
 //!
-//! Modules in reading order:
+//! Modules in reading order; `boot` and `kernel` are there with feature `boot` only:
 //!
 //! * [`port`] - IN and OUT
 //! * [`console`] - lines to the serial port and to port E9H
 //! * [`verdict`] - ends the emulator
 //! * [`heap`] - memory
-//! * [`boot`] - from the loader to Rust
+//! * `boot` - from the loader to Rust
 //! * [`multiboot`] - what the loader says
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
@@ -54,7 +54,7 @@
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
-//! * [`kernel`] - the order of things
+//! * `kernel` - the order of things
 
 #![cfg(target_arch = "x86_64")]
 #![no_std]

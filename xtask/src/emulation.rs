@@ -38,6 +38,8 @@ pub(crate) enum EmulationError {
         program: &'static str,
         complaint: String,
     },
+    #[error("passing on what the machine says: {0}")]
+    Lines(io::Error),
     #[error("files of the emulation: {0}")]
     Files(#[from] io::Error),
 }
@@ -96,7 +98,7 @@ impl Emulation {
             if let Err(error) = serial.pass_on(&mut line) {
                 child.kill()?;
                 child.wait()?;
-                return Err(error.into());
+                return Err(EmulationError::Lines(error));
             }
             if stopped {
                 break End::Stopped((self.last_words)(self.folder.path()));
