@@ -13,6 +13,8 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`against_model`] - the emulated CPU and `fpstate-model` through the same cases
+//! * [`control_registers`] - values that the library would not write
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
@@ -35,6 +37,8 @@ pub mod boot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
+pub mod against_model;
+pub mod control_registers;
 pub mod vcpu;
 pub mod scenario;
 pub mod scenarios;

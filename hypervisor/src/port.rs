@@ -22,3 +22,14 @@ pub unsafe fn write_dword(port: u16, dword: u32) {
     // SAFETY: 1, 2: the caller's.
     unsafe { port.write(dword) }
 }
+
+/// Reads a byte.
+///
+/// # Safety
+/// 1. CPL is 0.
+/// 2. Reading changes nothing in the device at `port`.
+pub unsafe fn read_byte(port: u16) -> u8 {
+    let mut port = Port::new(port);
+    // SAFETY: 1, 2: the caller's.
+    unsafe { port.read() }
+}
