@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::case::Case;
 use super::difference::{Difference, Observed, Place, differences};
-use super::explained::{self, Explained};
+use super::explained::{self, Explained, Seen};
 use super::generate::Generator;
 use super::on_emulator::OnEmulator;
 use super::on_model::{OnModel, WrongRule};
@@ -57,11 +57,12 @@ const fn kind_of(difference: &Difference) -> Kind {
 
 const fn coarse(offset: usize) -> usize {
     match offset {
-        0..32 | 512..576 => offset / 8,
+        0..8 => offset,
+        8..32 | 512..576 => 100 + offset / 8,
         32..160 => 32,
         160..416 => 160,
         416..512 => 416,
-        576.. => 576,
+        576.. => 576 + offset / 64,
     }
 }
 
@@ -110,7 +111,7 @@ pub fn compare(
         findings.cases += 1;
         findings.refused += u64::from(on_emulator.result.is_err());
         let found = differences(case.misalignment, &on_model, &on_emulator);
-        findings.judge(table, number, &case, &found, told);
+        findings.judge((this, number), &case, &found, told);
         if wrong_rule.is_some() && findings.unexplained > 0 {
             break;
         }
@@ -132,18 +133,23 @@ impl Findings {
     /// Counts the case for each explanation once, and as differing if one difference has none.
     fn judge(
         &mut self,
-        table: &[Explained],
-        number: u64,
+        (this, number): (&ThisEmulator, u64),
         case: &Case,
         found: &[Difference],
         told: Told,
     ) {
+        let table = explained::of(this.emulator());
+        let enumeration = this.enumeration();
         let mut used = vec![false; table.len()];
         let mut differs = false;
         for difference in found {
-            let explanation = table
-                .iter()
-                .position(|explained| (explained.covers)(case, difference));
+            let explanation = table.iter().position(|explained| {
+                (explained.covers)(&Seen {
+                    enumeration,
+                    case,
+                    difference,
+                })
+            });
             if let Some(explanation) = explanation {
                 used[explanation] = true;
                 continue;

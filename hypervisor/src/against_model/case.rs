@@ -19,9 +19,10 @@ pub struct Case {
     pub xcr0: Xcr0,
     /// IA32_XSS while it executes, where there is one.
     pub xss: Option<Xss>,
-    /// What the registers hold: an image that XRSTORS takes with everything enabled, or XRSTOR
-    /// where there is no XRSTORS.
+    /// What the registers hold: an image that XRSTOR takes, in the standard format.
     pub registers: Vec<u8>,
+    /// And those of supervisor components: an image that XRSTORS takes, with room for all of them.
+    pub supervisor_registers: Vec<u8>,
     /// The operand's bytes before.
     pub area: Vec<u8>,
     /// The operand's address modulo 64.

@@ -14,7 +14,8 @@ pub struct Observed {
     pub result: Result<ComponentSet, u8>,
     /// The operand and what is around it.
     pub memory: Memory,
-    /// All registers, saved afterwards with everything enabled, by XSAVES or else XSAVE.
+    /// All registers, saved afterwards with everything enabled: by XSAVE, and behind that area, in
+    /// one of the same length, supervisor components by XSAVES.
     pub registers: Memory,
 }
 
@@ -30,7 +31,7 @@ impl Observed {
         Self {
             result: Ok(ComponentSet::EMPTY),
             memory: Memory::zeroed(GUARD_LEN + 64 + most_bytes + GUARD_LEN),
-            registers: Memory::zeroed(most_bytes),
+            registers: Memory::zeroed(2 * most_bytes),
         }
     }
 

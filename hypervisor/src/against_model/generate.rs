@@ -9,6 +9,7 @@ use fpstate_arch::{ComponentSet, Enumeration, Instruction, Xcr0, XsaveHeader, Xs
 
 use super::case::Case;
 use super::contents::{Room, fillable, image};
+use super::explained_bochs;
 use super::places::{header_of, most_bytes, set_header};
 use super::tested::{Operand, Tested};
 use super::this_emulator::ThisEmulator;
@@ -44,6 +45,7 @@ impl<'e> Generator<'e> {
             xcr0: self.xcr0(),
             xss: self.xss(),
             registers: self.registers(),
+            supervisor_registers: self.supervisor_registers(),
             area: Vec::new(),
             misalignment: 0,
         };
@@ -54,6 +56,7 @@ impl<'e> Generator<'e> {
             }
             Operand::Restored => {
                 case.area = self.restored(&case);
+                explained_bochs::keep_memory_writable(self.enumeration(), &mut case);
                 for _ in 0..self.random.choice([0, 0, 0, 1, 1, 1, 2]).unwrap_or(0) {
                     self.mutate(&mut case);
                 }
@@ -121,12 +124,16 @@ impl<'e> Generator<'e> {
 
     fn registers(&mut self) -> Vec<u8> {
         let enumeration = self.enumeration();
-        let room = if enumeration.has(Instruction::Xsaves) {
-            Room::Compacted(enumeration.components())
-        } else {
-            Room::Standard
-        };
-        image(&mut self.random, enumeration, fillable(enumeration), room)
+        let user = enumeration.user_components();
+        image(&mut self.random, enumeration, user, Room::Standard)
+    }
+
+    fn supervisor_registers(&mut self) -> Vec<u8> {
+        let enumeration = self.enumeration();
+        let supervisor = enumeration.supervisor_components();
+        let filled = self.fillable().intersection(supervisor);
+        let room = Room::Compacted(supervisor);
+        image(&mut self.random, enumeration, filled, room)
     }
 
     fn garbage(&mut self) -> Vec<u8> {

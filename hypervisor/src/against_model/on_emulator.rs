@@ -1,6 +1,8 @@
 //! A case on the emulated CPU.
 
-use fpstate_arch::{ComponentSet, Instruction, Xcr0, Xss};
+use alloc::vec;
+
+use fpstate_arch::{ComponentSet, Instruction, Xcr0, XsaveHeader, Xss};
 use fpstate_native::extended_control::{XgetbvOperand, xgetbv, xsetbv};
 use fpstate_native::fxsave::fninit;
 use fpstate_native::msr::{Msr, wrmsr};
@@ -8,7 +10,7 @@ use fpstate_native::msr::{Msr, wrmsr};
 use super::case::Case;
 use super::difference::Observed;
 use super::memory::Memory;
-use super::places::most_bytes;
+use super::places::{most_bytes, set_header};
 use super::tested::Tested;
 use super::this_emulator::ThisEmulator;
 use crate::trap::Exception;
@@ -19,10 +21,6 @@ pub struct OnEmulator<'e> {
     this: &'e ThisEmulator,
     image: Memory,
     found_xcr0: ComponentSet,
-    /// Saves everything.
-    save: Tested,
-    /// Restores everything.
-    restore: Tested,
 }
 
 const EVERYTHING: ComponentSet = ComponentSet::from_bits(!0);
@@ -32,14 +30,11 @@ impl<'e> OnEmulator<'e> {
     #[must_use]
     pub fn new(this: &'e ThisEmulator) -> Self {
         let enumeration = this.enumeration();
-        let (save, restore) = everything(enumeration.has(Instruction::Xsaves));
         Self {
             this,
             image: Memory::zeroed(most_bytes(enumeration)),
             // SAFETY: 1: `cpu_features` set CR4.OSXSAVE, and `this` has XSAVE. 2: not that operand.
             found_xcr0: unsafe { xgetbv(XgetbvOperand::Xcr0) },
-            save,
-            restore,
         }
     }
 
@@ -49,8 +44,10 @@ impl<'e> OnEmulator<'e> {
     /// The exception of the restore or the save around the instruction.
     pub fn execute(&mut self, case: &Case, observed: &mut Observed) -> Result<(), Exception> {
         self.enable(self.this.full_xcr0(), self.this.full_xss());
-        self.image.bytes_mut().copy_from_slice(&case.registers);
-        self.restore_image()?;
+        self.restore(Tested::Xrstor, &case.registers, EVERYTHING)?;
+        if let Some(supervisor) = self.supervisor() {
+            self.restore(Tested::Xrstors, &case.supervisor_registers, supervisor)?;
+        }
         observed.surround(case.misalignment, &case.area);
         self.enable(case.xcr0, case.xss);
         let enumeration = self.this.enumeration();
@@ -62,15 +59,25 @@ impl<'e> OnEmulator<'e> {
         self.enable(self.this.full_xcr0(), self.this.full_xss());
         let registers = observed.registers.bytes_mut();
         registers.fill(0);
+        let (user, behind) = registers.split_at_mut(most_bytes(enumeration));
         // SAFETY: as above.
-        unsafe { self.save.on_emulator(enumeration, registers, EVERYTHING)? };
+        unsafe { Tested::Xsave.on_emulator(enumeration, user, EVERYTHING)? };
+        if let Some(supervisor) = self.supervisor() {
+            // SAFETY: as above.
+            unsafe { Tested::Xsaves.on_emulator(enumeration, behind, supervisor)? };
+        }
         Ok(())
     }
 
-    fn restore_image(&mut self) -> Result<(), Exception> {
-        let (enumeration, image) = (self.this.enumeration(), self.image.bytes_mut());
+    fn supervisor(&self) -> Option<ComponentSet> {
+        supervisor_components(self.this)
+    }
+
+    fn restore(&mut self, by: Tested, image: &[u8], rfbm: ComponentSet) -> Result<(), Exception> {
+        let (enumeration, aligned) = (self.this.enumeration(), self.image.bytes_mut());
+        aligned.copy_from_slice(image);
         // SAFETY: 1: `most_bytes`. 2, 3: as for `execute`.
-        unsafe { self.restore.on_emulator(enumeration, image, EVERYTHING)? };
+        unsafe { by.on_emulator(enumeration, aligned, rfbm)? };
         Ok(())
     }
 
@@ -85,30 +92,28 @@ impl<'e> OnEmulator<'e> {
     }
 }
 
-/// What saves everything and what restores everything.
+/// What XSAVES and XRSTORS are for, where the CPU has them.
 #[must_use]
-pub const fn everything(has_xsaves: bool) -> (Tested, Tested) {
-    if has_xsaves {
-        (Tested::Xsaves, Tested::Xrstors)
-    } else {
-        (Tested::Xsave, Tested::Xrstor)
-    }
+pub fn supervisor_components(this: &ThisEmulator) -> Option<ComponentSet> {
+    let enumeration = this.enumeration();
+    enumeration
+        .has(Instruction::Xsaves)
+        .then(|| enumeration.supervisor_components())
 }
 
 impl Drop for OnEmulator<'_> {
     fn drop(&mut self) {
         self.enable(self.this.full_xcr0(), self.this.full_xss());
-        let image = self.image.bytes_mut();
-        image.fill(0);
+        let mut initial = vec![0; most_bytes(self.this.enumeration())];
         // MXCSR as after RESET; XSTATE_BV = 0 makes every component initial.
-        image[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-        if self.restore == Tested::Xrstors {
-            let all = self.this.enumeration().components();
-            let header = fpstate_arch::XsaveHeader::compacted(ComponentSet::EMPTY, all);
-            super::places::set_header(image, &header);
-        }
+        initial[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
         // A refusal has been told by the first case already.
-        let _ = self.restore_image();
+        let _ = self.restore(Tested::Xrstor, &initial, EVERYTHING);
+        if let Some(supervisor) = self.supervisor() {
+            let header = XsaveHeader::compacted(ComponentSet::EMPTY, supervisor);
+            set_header(&mut initial, &header);
+            let _ = self.restore(Tested::Xrstors, &initial, supervisor);
+        }
         // SAFETY: 1: `cpu_features`. 2: soft-float.
         unsafe { fninit() };
         let found = Xcr0::new(self.found_xcr0, self.found_xcr0).unwrap_or(Xcr0::AFTER_RESET);

@@ -1,12 +1,12 @@
 //! A case on the model.
 
-use fpstate_arch::{Component, ComponentSet, Fault, Instruction, Processor, Xcr0, Xss};
+use fpstate_arch::{Component, ComponentSet, Fault, Processor, Xcr0, Xss};
 use fpstate_model::{InUseTracking, ModelCpu};
 
 use super::case::Case;
 use super::difference::Observed;
 use super::memory::Memory;
-use super::on_emulator::everything;
+use super::on_emulator::supervisor_components;
 use super::places::most_bytes;
 use super::tested::{Operand, Tested};
 use super::this_emulator::ThisEmulator;
@@ -41,8 +41,8 @@ pub struct OnModel {
     always_in_use: ComponentSet,
     full: (Xcr0, Option<Xss>),
     image: Memory,
-    save: Tested,
-    restore: Tested,
+    most_bytes: usize,
+    supervisor: Option<ComponentSet>,
     wrong_rule: Option<WrongRule>,
 }
 
@@ -52,7 +52,6 @@ impl OnModel {
     /// The model of `this` emulator's CPU, perhaps with a mistake.
     #[must_use]
     pub fn new(this: &ThisEmulator, wrong_rule: Option<WrongRule>) -> Self {
-        let (save, restore) = everything(this.enumeration().has(Instruction::Xsaves));
         let mut cpu = this.model();
         if wrong_rule == Some(WrongRule::MxcsrMaskWithoutDaz) {
             let mut vendor = cpu.vendor_differences();
@@ -64,8 +63,8 @@ impl OnModel {
             always_in_use: this.always_in_use(),
             full: (this.full_xcr0(), this.full_xss()),
             image: Memory::zeroed(most_bytes(this.enumeration())),
-            save,
-            restore,
+            most_bytes: most_bytes(this.enumeration()),
+            supervisor: supervisor_components(this),
             wrong_rule,
         }
     }
@@ -77,8 +76,12 @@ impl OnModel {
     pub fn execute(&mut self, case: &Case, observed: &mut Observed) -> Result<(), Fault> {
         self.enable(self.full)?;
         self.image.bytes_mut().copy_from_slice(&case.registers);
-        let image = self.image.bytes_mut();
-        self.restore.on_model(&mut self.cpu, image, EVERYTHING)?;
+        self.cpu.xrstor(self.image.bytes(), EVERYTHING)?;
+        if let Some(supervisor) = self.supervisor {
+            let image = self.image.bytes_mut();
+            image.copy_from_slice(&case.supervisor_registers);
+            self.cpu.xrstors(image, supervisor)?;
+        }
         observed.surround(case.misalignment, &case.area);
         self.enable((case.xcr0, case.xss))?;
         self.presume_in_use();
@@ -102,8 +105,12 @@ impl OnModel {
         self.presume_in_use();
         let registers = observed.registers.bytes_mut();
         registers.fill(0);
-        self.save.on_model(&mut self.cpu, registers, EVERYTHING)?;
-        Ok(())
+        let (user, behind) = registers.split_at_mut(self.most_bytes);
+        self.cpu.xsave(user, EVERYTHING)?;
+        match self.supervisor {
+            Some(supervisor) => self.cpu.xsaves(behind, supervisor),
+            None => Ok(()),
+        }
     }
 
     fn enable(&mut self, (xcr0, xss): (Xcr0, Option<Xss>)) -> Result<(), Fault> {

@@ -46,13 +46,13 @@ pub fn compacted(enumeration: &Enumeration, room: ComponentSet) -> Vec<Place> {
         .collect()
 }
 
-/// More than any area of this CPU has.
+/// At least what any area of this CPU has, a multiple of 64.
 #[must_use]
 pub fn most_bytes(enumeration: &Enumeration) -> usize {
     let all = compacted(enumeration, enumeration.components());
     let ends = standard(enumeration).into_iter().chain(all);
     let last = ends.map(|(_, place)| place.end).max();
-    last.unwrap_or(EXTENDED_REGION_OFFSET) + 64
+    last.unwrap_or(EXTENDED_REGION_OFFSET).next_multiple_of(64)
 }
 
 /// The header of an area.

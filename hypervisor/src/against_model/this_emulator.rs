@@ -118,8 +118,8 @@ impl ThisEmulator {
             Emulator::Bochs => VendorDifferences {
                 // It compares the registers with the initial configuration.
                 in_use: InUseTracking::ByContents,
-                // XGETBV(1) is XCR0 & XINUSE.
-                reported_in_use: ReportedInUse::Xinuse,
+                // It counts an MXCSR that is not 1F80H to SSE.
+                reported_in_use: ReportedInUse::XinuseOrMxcsr,
                 // Intel's.
                 x87_pointers: X87Pointers::Always,
                 // 64 bits as they come.
