@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::case::Case;
 use super::difference::{Difference, Observed, Place, differences};
-use super::explained::{self, Explained, Seen};
+use super::explained::{self, Explained, Layouts, Seen};
 use super::generate::Generator;
 use super::on_emulator::OnEmulator;
 use super::on_model::{OnModel, WrongRule};
@@ -138,14 +138,17 @@ impl Findings {
         found: &[Difference],
         told: Told,
     ) {
+        if found.is_empty() {
+            return;
+        }
         let table = explained::of(this.emulator());
-        let enumeration = this.enumeration();
+        let layouts = Layouts::of(this.enumeration(), case);
         let mut used = vec![false; table.len()];
         let mut differs = false;
         for difference in found {
             let explanation = table.iter().position(|explained| {
                 (explained.covers)(&Seen {
-                    enumeration,
+                    layouts: &layouts,
                     case,
                     difference,
                 })

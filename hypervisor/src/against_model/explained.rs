@@ -1,6 +1,8 @@
 //! Differences that are the emulator's: each has a name, the manual's sentence, and covers no more
 //! than it must.
 
+use alloc::vec::Vec;
+
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
 use fpstate_arch::{Component, ComponentSet, Enumeration, XsaveHeader};
@@ -36,12 +38,47 @@ pub const fn of(emulator: Emulator) -> &'static [Explained] {
 /// A difference with what is around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'s> {
-    /// The emulated CPU's.
-    pub enumeration: &'s Enumeration,
+    /// Where components lie in it.
+    pub layouts: &'s Layouts,
     /// The case.
     pub case: &'s Case,
     /// The difference.
     pub difference: &'s Difference,
+}
+
+/// Where components lie in the areas of a case.
+#[derive(Clone, Debug)]
+pub struct Layouts {
+    user_len: usize,
+    user: Vec<places::Place>,
+    supervisor: Vec<places::Place>,
+    area: Vec<places::Place>,
+    /// Where the manual has components that Bochs has elsewhere, and where Bochs has them.
+    pub misplaced_by_bochs: Vec<(places::Place, places::Place)>,
+}
+
+impl Layouts {
+    /// Those of `case`.
+    #[must_use]
+    pub fn of(enumeration: &Enumeration, case: &Case) -> Self {
+        let user = places::standard(enumeration);
+        Self {
+            user_len: most_bytes(enumeration),
+            supervisor: places::compacted(enumeration, enumeration.supervisor_components()),
+            area: match case.tested {
+                Tested::Xsavec | Tested::Xsaves => places::compacted(enumeration, case.requested()),
+                Tested::Xsave
+                | Tested::Xsaveopt
+                | Tested::Xrstor
+                | Tested::Xrstors
+                | Tested::Fxsave
+                | Tested::Fxrstor
+                | Tested::XgetbvInUse => user.clone(),
+            },
+            user,
+            misplaced_by_bochs: explained_bochs::misplaced(enumeration, case),
+        }
+    }
 }
 
 /// Bits that MXCSR has on both emulators.
@@ -102,33 +139,17 @@ impl Seen<'_> {
     /// The byte of which extended component it is, where the manual places it.
     #[must_use]
     pub fn component(&self) -> Option<(Component, usize)> {
+        let layouts = self.layouts;
         let (offset, places) = match self.difference.place {
-            Place::Registers(offset) => match offset.checked_sub(most_bytes(self.enumeration)) {
-                Some(offset) => {
-                    let supervisor = self.enumeration.supervisor_components();
-                    (offset, places::compacted(self.enumeration, supervisor))
-                }
-                None => (offset, places::standard(self.enumeration)),
+            Place::Registers(offset) => match offset.checked_sub(layouts.user_len) {
+                Some(offset) => (offset, &layouts.supervisor),
+                None => (offset, &layouts.user),
             },
-            Place::Area(offset) => match self.case.tested {
-                Tested::Xsavec | Tested::Xsaves => {
-                    let room = self.case.requested();
-                    (offset, places::compacted(self.enumeration, room))
-                }
-                Tested::Xsave
-                | Tested::Xsaveopt
-                | Tested::Xrstor
-                | Tested::Xrstors
-                | Tested::Fxsave
-                | Tested::Fxrstor
-                | Tested::XgetbvInUse => (offset, places::standard(self.enumeration)),
-            },
+            Place::Area(offset) => (offset, &layouts.area),
             Place::Exception | Place::Result | Place::BeforeArea => return None,
         };
-        let found = places
-            .into_iter()
-            .find(|(_, place)| place.contains(&offset));
-        found.map(|(component, place)| (component, offset - place.start))
+        let found = places.iter().find(|(_, place)| place.contains(&offset));
+        found.map(|(component, place)| (*component, offset - place.start))
     }
 
     /// Whether the emulator left the byte of the operand as it was, or, among the registers, as the

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use fpstate_arch::xsave_header::COMPACTED_BIT;
-use fpstate_arch::{Component, ComponentSet, Enumeration, Format, XsaveHeader};
+use fpstate_arch::{Component, ComponentSet, Enumeration, Format};
 
 use super::case::Case;
 use super::difference::Place;
@@ -146,15 +146,16 @@ fn bochs_places(
         .collect()
 }
 
-/// The places, as the manual has them and as Bochs has them, of components where they are not the
+/// The places in the operand, as the manual has them and as Bochs has them, of components where they are not the
 /// same.
-fn misplaced(seen: &Seen<'_>) -> Vec<(places::Place, places::Place)> {
-    let requested = seen.case.requested();
-    let XsaveHeader { xcomp_bv, .. } = seen.header();
-    let room = match seen.case.tested {
+#[must_use]
+pub fn misplaced(enumeration: &Enumeration, case: &Case) -> Vec<(places::Place, places::Place)> {
+    let requested = case.requested();
+    let header = places::header_of(&case.area);
+    let room = match case.tested {
         Tested::Xsavec | Tested::Xsaves => requested,
-        Tested::Xrstor | Tested::Xrstors if xcomp_bv & COMPACTED_BIT != 0 => {
-            seen.header().xcomp_bv_components()
+        Tested::Xrstor | Tested::Xrstors if header.format() == Format::Compacted => {
+            header.xcomp_bv_components()
         }
         Tested::Xsave
         | Tested::Xsaveopt
@@ -164,8 +165,8 @@ fn misplaced(seen: &Seen<'_>) -> Vec<(places::Place, places::Place)> {
         | Tested::Fxrstor
         | Tested::XgetbvInUse => return Vec::new(),
     };
-    let right = places::compacted(seen.enumeration, room);
-    let wrong = bochs_places(seen.enumeration, room, requested);
+    let right = places::compacted(enumeration, room);
+    let wrong = bochs_places(enumeration, room, requested);
     wrong
         .into_iter()
         .filter_map(|wrong| {
@@ -176,7 +177,7 @@ fn misplaced(seen: &Seen<'_>) -> Vec<(places::Place, places::Place)> {
 }
 
 fn is_misplaced(seen: &Seen<'_>) -> bool {
-    let misplaced = misplaced(seen);
+    let misplaced = &seen.layouts.misplaced_by_bochs;
     let of_a_component = |component: Option<Component>| {
         misplaced
             .iter()
