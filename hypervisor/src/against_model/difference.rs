@@ -1,5 +1,6 @@
 //! What one execution leaves behind, and where two of them differ.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -62,7 +63,7 @@ pub enum Place {
     Registers(usize),
 }
 
-/// A byte, or a value, that differs.
+/// A byte, a bit of XSTATE_BV or of a result, or a vector, that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Where.
@@ -101,41 +102,51 @@ pub fn differences(misalignment: usize, model: &Observed, emulator: &Observed) -
         return found;
     }
     let result = |observed: &Observed| observed.result.map_or(0, ComponentSet::bits);
-    if result(model) != result(emulator) {
-        found.push(Difference {
-            place: Place::Result,
-            model: result(model),
-            emulator: result(emulator),
-        });
-    }
+    found.extend(each_bit(Place::Result, result(model), result(emulator)));
     let first = GUARD_LEN + misalignment % 64;
     each_byte(
-        model.memory.bytes(),
-        emulator.memory.bytes(),
+        &model.memory,
+        &emulator.memory,
         |offset, model, emulator| {
             let place = offset.checked_sub(first);
-            found.push(Difference {
-                place: place.map_or(Place::BeforeArea, Place::Area),
-                model,
-                emulator,
-            });
+            let place = place.map_or(Place::BeforeArea, Place::Area);
+            found.extend(parts(place, offset.wrapping_sub(first), model, emulator));
         },
     );
-    each_byte(
-        model.registers.bytes(),
-        emulator.registers.bytes(),
-        |offset, model, emulator| {
-            found.push(Difference {
-                place: Place::Registers(offset),
-                model,
-                emulator,
-            });
-        },
-    );
+    let behind = model.registers.bytes().len() / 2;
+    let (model, emulator) = (&model.registers, &emulator.registers);
+    each_byte(model, emulator, |offset, model, emulator| {
+        let place = Place::Registers(offset);
+        found.extend(parts(place, offset % behind, model, emulator));
+    });
     found
 }
 
-fn each_byte(model: &[u8], emulator: &[u8], mut differs: impl FnMut(usize, u64, u64)) {
+/// A byte of XSTATE_BV is eight differences, of which each has a reason of its own.
+fn parts(place: Place, offset: usize, model: u64, emulator: u64) -> Vec<Difference> {
+    if (512..520).contains(&offset) {
+        return each_bit(place, model, emulator);
+    }
+    vec![Difference {
+        place,
+        model,
+        emulator,
+    }]
+}
+
+fn each_bit(place: Place, model: u64, emulator: u64) -> Vec<Difference> {
+    let bits = (0..64).map(|bit| 1u64 << bit);
+    bits.filter(|bit| (model ^ emulator) & bit != 0)
+        .map(|bit| Difference {
+            place,
+            model: model & bit,
+            emulator: emulator & bit,
+        })
+        .collect()
+}
+
+fn each_byte(model: &Memory, emulator: &Memory, mut differs: impl FnMut(usize, u64, u64)) {
+    let (model, emulator) = (model.bytes(), emulator.bytes());
     if model == emulator {
         return;
     }

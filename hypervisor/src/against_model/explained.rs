@@ -117,22 +117,27 @@ impl Seen<'_> {
         }
     }
 
-    /// The components whose bits differ: in XSTATE_BV, of the operand or of the registers, or in
+    /// Whether it is the bit of `component` in XSTATE_BV, of the operand or of the registers, or in
     /// what XGETBV(1) says.
     #[must_use]
-    pub fn in_use_of(&self) -> ComponentSet {
+    pub fn is_in_use_bit_of(&self, component: Component) -> bool {
+        self.in_use_bit() == ComponentSet::only(component)
+    }
+
+    /// That component's set, or nothing.
+    #[must_use]
+    pub fn in_use_bit(&self) -> ComponentSet {
         const FIRST: usize = LEGACY_REGION_LEN;
-        let bits = self.difference.model ^ self.difference.emulator;
-        match self.difference.place {
-            Place::Result => ComponentSet::from_bits(bits),
-            Place::Area(offset) | Place::Registers(offset)
-                if (FIRST..FIRST + 8).contains(&offset) =>
-            {
-                ComponentSet::from_bits(bits << (8 * (offset - FIRST)))
-            }
-            Place::Area(_) | Place::Registers(_) | Place::Exception | Place::BeforeArea => {
-                ComponentSet::EMPTY
-            }
+        let bit = self.difference.model ^ self.difference.emulator;
+        let offset = match self.difference.place {
+            Place::Result => FIRST,
+            Place::Area(offset) => offset,
+            Place::Registers(offset) => offset % self.layouts.user_len,
+            Place::Exception | Place::BeforeArea => return ComponentSet::EMPTY,
+        };
+        match offset.checked_sub(FIRST) {
+            Some(byte @ 0..8) => ComponentSet::from_bits(bit << (8 * byte)),
+            Some(_) | None => ComponentSet::EMPTY,
         }
     }
 

@@ -18,8 +18,8 @@ pub const ALL: &[Explained] = &[
         manual: "SDM 1, 13.6: XTILEDATA is in its initial configuration if every byte of every tile \
                  is 0; XINUSE[i] = 0 says that component i is in its initial configuration",
         covers: |seen| {
-            let only = ComponentSet::only(Component::TileData);
-            seen.in_use_of() == only || is_of(seen, Component::TileData) && seen.is_in_area()
+            seen.is_in_use_bit_of(Component::TileData)
+                || is_of(seen, Component::TileData) && seen.is_in_area()
         },
     },
     Explained {
@@ -54,6 +54,21 @@ pub const ALL: &[Explained] = &[
         },
     },
     Explained {
+        name: "bochs-clears-zmm-hi256-when-it-initialises-avx",
+        manual: "SDM 1, 13.8: a component that is not in RFBM is not changed",
+        covers: |seen| {
+            let requested = seen.case.requested();
+            let cleared = is_of(seen, Component::ZmmHi256) && seen.difference.emulator == 0
+                || seen.is_in_use_bit_of(Component::ZmmHi256);
+            cleared
+                && !seen.is_in_area()
+                && seen.case.tested.operand() == Operand::Restored
+                && requested.contains(Component::Avx)
+                && !seen.header().xstate_bv.contains(Component::Avx)
+                && !requested.contains(Component::ZmmHi256)
+        },
+    },
+    Explained {
         name: "bochs-compacts-without-alignment-and-without-room-for-what-is-not-requested",
         manual: "SDM 1, 13.4.3: component i with CPUID.(0DH,i):ECX[1] = 1 lies at the next multiple of \
                  64, and room is what XCOMP_BV says, whatever RFBM says",
@@ -74,13 +89,12 @@ pub const ALL: &[Explained] = &[
         name: "bochs-counts-mxcsr-to-xinuse-of-sse",
         manual: "SDM 1, 13.6: XINUSE[1] is about the XMM registers alone; 1 is allowed for them",
         covers: |seen| {
-            let only = ComponentSet::only(Component::Sse);
             let xmm_written = seen.case.tested == Tested::Xsaveopt
                 && seen.is_in_area()
                 && matches!(seen.legacy_offset(), Some(160..416))
                 && seen.is_unwritten_by_model()
                 && seen.difference.emulator == 0;
-            seen.in_use_of() == only || xmm_written && seen.mxcsr_before() != 0x1f80
+            seen.is_in_use_bit_of(Component::Sse) || xmm_written && seen.mxcsr_before() != 0x1f80
         },
     },
     Explained {
@@ -104,7 +118,7 @@ pub const ALL: &[Explained] = &[
                 && !seen.is_in_area()
                 && seen.area_has_reserved_mxcsr_bit()
                 && (matches!(seen.legacy_offset(), Some(0..24 | 32..160))
-                    || seen.in_use_of() == ComponentSet::only(Component::X87))
+                    || seen.is_in_use_bit_of(Component::X87))
         },
     },
     Explained {
@@ -188,7 +202,7 @@ fn is_misplaced(seen: &Seen<'_>) -> bool {
             .iter()
             .any(|(right, wrong)| right.1.contains(&offset) || wrong.1.contains(&offset)),
         Place::Registers(_) if seen.case.tested.operand() == Operand::Restored => {
-            let in_use = seen.in_use_of();
+            let in_use = seen.in_use_bit();
             of_a_component(seen.component().map(|(component, _)| component))
                 || !in_use.is_empty()
                     && in_use
