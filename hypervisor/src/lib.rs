@@ -40,6 +40,8 @@
 //! * [`rules`] - how threads are run
 //! * [`user_turn`] - one turn of a thread
 //! * [`scheduler`] - threads take turns on all CPUs
+//! * [`against_model`] - the emulated CPU and `fpstate-model` through the same cases
+//! * [`control_registers`] - values that the library would not write
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`page`] - pages that the CPU reads by physical address
 //! * [`guest_memory`] - a guest's memory
@@ -91,6 +93,8 @@ pub mod user_thread;
 pub mod rules;
 pub mod user_turn;
 pub mod scheduler;
+pub mod against_model;
+pub mod control_registers;
 pub mod vcpu;
 pub mod page;
 pub mod guest_memory;

@@ -10,6 +10,8 @@ pub mod init_of_a_vcpu;
 pub mod known_answer;
 pub mod preemption_inside_the_swap;
 pub mod registers_across_exits;
+pub mod control_register_faults;
+pub mod model_agrees_with_the_emulator;
 pub mod ring0_keeps_registers;
 pub mod preemption;
 pub mod migration;
@@ -55,4 +57,18 @@ pub const ALL: &[Scenario] = &[
     vcpu_in_memory_of_another::SCENARIO,
     guest_preempted::SCENARIO,
     vcpu_migration::SCENARIO,
+    control_register_faults::SCENARIOS[0],
+    control_register_faults::SCENARIOS[1],
+    control_register_faults::SCENARIOS[2],
+    control_register_faults::SCENARIOS[3],
+    control_register_faults::SCENARIOS[4],
+    model_agrees_with_the_emulator::SCENARIOS[0],
+    model_agrees_with_the_emulator::SCENARIOS[1],
+    model_agrees_with_the_emulator::SCENARIOS[2],
+    model_agrees_with_the_emulator::SCENARIOS[3],
+    model_agrees_with_the_emulator::SCENARIOS[4],
+    model_agrees_with_the_emulator::SCENARIOS[5],
+    model_agrees_with_the_emulator::SCENARIOS[6],
+    model_agrees_with_the_emulator::SCENARIOS[7],
+    model_agrees_with_the_emulator::SCENARIOS[8],
 ];
