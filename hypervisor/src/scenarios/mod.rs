@@ -24,6 +24,8 @@ pub mod imbalance;
 pub mod two_vcpus;
 pub mod guest_preempted;
 pub mod vcpu_migration;
+pub mod guest_cr0_ts;
+pub mod guest_msrs;
 pub mod vcpu_in_memory_of_another;
 
 use crate::scenario::Scenario;
@@ -55,4 +57,6 @@ pub const ALL: &[Scenario] = &[
     vcpu_in_memory_of_another::SCENARIO,
     guest_preempted::SCENARIO,
     vcpu_migration::SCENARIO,
+    guest_cr0_ts::SCENARIO,
+    guest_msrs::SCENARIO,
 ];
