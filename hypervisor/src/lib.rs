@@ -46,6 +46,7 @@
 //! * [`page`] - pages that the CPU reads by physical address
 //! * [`guest_memory`] - a guest's memory
 //! * [`guest_code`] - what guests execute
+//! * [`guest_faults`] - programs that fault
 //! * [`svm`] - a vCPU on AMD's hardware
 //! * [`virtualization`] - which hardware there is
 //! * [`vcpu_run`] - the run loop, to be copied
@@ -53,6 +54,7 @@
 //! * [`random_image`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
 //! * [`vcpu_thread`] - a thread that runs a vCPU, in turns
+//! * [`without_injection`] - hardware for broken twins
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
@@ -99,6 +101,7 @@ pub mod vcpu;
 pub mod page;
 pub mod guest_memory;
 pub mod guest_code;
+pub mod guest_faults;
 pub mod svm;
 pub mod virtualization;
 pub mod vcpu_run;
@@ -106,6 +109,7 @@ pub mod vcpu_emulation;
 pub mod random_image;
 pub mod scenario;
 pub mod vcpu_thread;
+pub mod without_injection;
 pub mod host_registers;
 pub mod workbench;
 pub mod scenarios;

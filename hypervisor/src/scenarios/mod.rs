@@ -26,6 +26,8 @@ pub mod imbalance;
 pub mod two_vcpus;
 pub mod guest_preempted;
 pub mod vcpu_migration;
+pub mod guest_cr0_ts;
+pub mod guest_msrs;
 pub mod vcpu_in_memory_of_another;
 
 use crate::scenario::Scenario;
@@ -71,4 +73,6 @@ pub const ALL: &[Scenario] = &[
     model_agrees_with_the_emulator::SCENARIOS[6],
     model_agrees_with_the_emulator::SCENARIOS[7],
     model_agrees_with_the_emulator::SCENARIOS[8],
+    guest_cr0_ts::SCENARIO,
+    guest_msrs::SCENARIO,
 ];
