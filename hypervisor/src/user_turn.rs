@@ -51,6 +51,7 @@ pub fn run(
                 kernel_work(rules, task)?;
                 match (rules.wish)(task) {
                     Wish::GoOn => {}
+                    Wish::Change => task.change(),
                     Wish::Exit => return Ok(Stop::Exit),
                     Wish::Successor => return Ok(Stop::Successor),
                     Wish::Fork => add(fork(task)?),
@@ -107,7 +108,7 @@ fn fork(task: &mut Task) -> Result<UserThread, String> {
     })?;
     let number = task.number + 1000;
     let child = task.forked(number)?;
-    task.refill(task.number + 2000);
+    task.refill();
     Ok(UserThread { fpu, task: child })
 }
 
