@@ -3,12 +3,12 @@
 use alloc::string::{String, ToString};
 
 use crate::mxcsr_probe;
-use crate::pattern::Pattern;
 use crate::percpu::{self, KernelThreadFpu};
 use crate::trap::{TrapFrame, cpu_number};
 use crate::user_code::{Program, WITHOUT_MXCSR, Width};
 use crate::user_memory::{self, Block};
 use crate::user_mode;
+use crate::user_pattern::Pattern;
 
 /// Numbers of threads are below.
 const SEEDS_OF_A_THREAD_APART: u64 = 1 << 20;
