@@ -27,6 +27,11 @@ pub fn start() {
 /// No more, and nothing is pending any more. Interrupts are off before and after.
 pub fn stop() {
     lapic::stop_timer();
+    let_in();
+}
+
+/// Lets in what interrupts are pending. Interrupts are off before and after.
+pub fn let_in() {
     interrupts::enable();
     for _ in 0..4 {
         core::hint::spin_loop();
