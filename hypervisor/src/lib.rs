@@ -32,7 +32,7 @@
 //! * [`trampoline`] - where the other CPUs begin
 //! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
-//! * [`pattern`] - what their registers should hold
+//! * [`user_pattern`] - what their registers should hold
 //! * [`user_memory`] - the memory they reach
 //! * [`user_mode`] - enters ring 3 and comes back
 //! * [`tick`] - the timer interrupt
@@ -87,7 +87,7 @@ pub mod smp;
 pub mod trampoline;
 pub mod mxcsr_probe;
 pub mod user_code;
-pub mod pattern;
+pub mod user_pattern;
 pub mod user_memory;
 pub mod user_mode;
 pub mod tick;

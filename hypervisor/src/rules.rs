@@ -27,6 +27,8 @@ pub enum LeftOut {
 pub enum Wish {
     /// To go on.
     GoOn,
+    /// To fill its registers with other values, so that a former copy of them is not as good.
+    Change,
     /// To end.
     Exit,
     /// To end, and a new thread in its memory.

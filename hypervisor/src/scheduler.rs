@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fpstate::BoxedArea;
 use spin::Mutex;
+use x86_64::instructions::interrupts;
 
 use crate::percpu::{self, InterruptWork, KernelThreadFpu, PerCpu};
 use crate::rules::{Between, KernelWork, LeftOut, Placement, Rules};
@@ -125,7 +126,15 @@ impl Scheduler {
         Ok(())
     }
 
+    /// With interrupts on, except where the registers are a thread's or are looked after.
     fn take_turns(&self, most: u32) -> Result<(), String> {
+        interrupts::enable();
+        let done = self.take_turns_interruptibly(most);
+        interrupts::disable();
+        done
+    }
+
+    fn take_turns_interruptibly(&self, most: u32) -> Result<(), String> {
         let mut taken = 0;
         while taken != most
             && self.live.load(Ordering::Acquire) != 0
@@ -137,7 +146,7 @@ impl Scheduler {
                     self.between()?;
                     taken += 1;
                 }
-                None => tick::let_in(),
+                None => core::hint::spin_loop(),
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use core::arch::x86_64::_rdtsc;
 
 use fpstate::{KernelUse, SwitchError};
+use x86_64::instructions::interrupts;
 
 use crate::percpu::{self, InterruptWork, PerCpu};
 use crate::user_code::{self, Width};
@@ -29,19 +30,18 @@ pub fn stop() {
     let_in();
 }
 
-/// Lets in what interrupts are pending.
+/// Lets in what interrupts are pending. Interrupts are off before and after.
 pub fn let_in() {
-    x86_64::instructions::interrupts::enable();
+    interrupts::enable();
     for _ in 0..4 {
         core::hint::spin_loop();
     }
-    x86_64::instructions::interrupts::disable();
+    interrupts::disable();
 }
 
-/// Halts until the next one.
+/// Halts until the next interrupt; interrupts are on after it.
 pub fn wait() {
-    x86_64::instructions::interrupts::enable_and_hlt();
-    x86_64::instructions::interrupts::disable();
+    interrupts::enable_and_hlt();
 }
 
 /// What the kernel does at each, with interrupts off, whatever was interrupted.

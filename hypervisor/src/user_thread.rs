@@ -3,12 +3,15 @@
 use alloc::string::{String, ToString};
 
 use crate::mxcsr_probe;
-use crate::pattern::Pattern;
 use crate::percpu::{self, KernelThreadFpu};
 use crate::trap::{TrapFrame, cpu_number};
 use crate::user_code::{Program, WITHOUT_MXCSR, Width};
 use crate::user_memory::{self, Block};
 use crate::user_mode;
+use crate::user_pattern::Pattern;
+
+/// Numbers of threads are below.
+const SEEDS_OF_A_THREAD_APART: u64 = 1 << 20;
 
 /// The thread.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub struct Task {
     pub executed: u32,
     /// What it runs.
     pub program: Program,
+    seed: u64,
     pattern: Pattern,
     block: Block,
     last_cpu: Option<usize>,
@@ -78,6 +82,7 @@ impl Task {
             forked: 0,
             executed: 0,
             program,
+            seed: number,
             pattern,
             block,
             last_cpu: None,
@@ -106,10 +111,18 @@ impl Task {
         self.begin(Program::Compare);
     }
 
-    /// Fills its registers anew, with other values.
-    pub fn refill(&mut self, seed: u64) {
-        self.pattern = Pattern::of_seed(seed, Width::of(percpu::offer()));
+    /// The same program from its beginning, with other values than any thread has.
+    pub fn refill(&mut self) {
+        self.seed += SEEDS_OF_A_THREAD_APART;
+        self.pattern = Pattern::of_seed(self.seed, Width::of(percpu::offer()));
         self.begin(Program::FillAndCompare);
+    }
+
+    /// The same in the midst of its life.
+    pub fn change(&mut self) {
+        let reports = self.reports;
+        self.refill();
+        self.reports = reports;
     }
 
     /// Notes on which CPU it goes on.

@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use x86_64::instructions::interrupts;
+
 use crate::percpu::{self, KernelThreadFpu, PerCpu};
 use crate::rules::{KernelWork, LeftOut, Rules, Wish};
 use crate::trap::cpu_number;
@@ -32,6 +34,8 @@ pub fn run(
     mut add: impl FnMut(UserThread),
 ) -> Result<Stop, String> {
     loop {
+        // From the restore to ring 3 nobody else may use the registers.
+        interrupts::disable();
         if restores(rules, task) {
             with_current(|cpu, fpu| {
                 let restored = fpu.restore_before_use(&mut cpu.fpu);
@@ -39,18 +43,20 @@ pub fn run(
             })?;
         }
         user_mode::run(&mut task.frame);
+        take_interrupt(task);
+        interrupts::enable();
         match task.frame.vector {
             vector if vector == u64::from(lapic::TIMER_VECTOR) => {
-                tick::on_interrupt();
                 task.preempted += 1;
                 return Ok(Stop::Preempted);
             }
-            vector if vector == u64::from(lapic::WAKE_VECTOR) => lapic::end_of_interrupt(),
+            vector if vector == u64::from(lapic::WAKE_VECTOR) => {}
             SYSTEM_CALL if task.frame.rax == CALL_REPORT => {
                 task.reports += 1;
                 kernel_work(rules, task)?;
                 match (rules.wish)(task) {
                     Wish::GoOn => {}
+                    Wish::Change => task.change(),
                     Wish::Exit => return Ok(Stop::Exit),
                     Wish::Successor => return Ok(Stop::Successor),
                     Wish::Fork => add(fork(task)?),
@@ -75,6 +81,15 @@ pub fn run(
     }
 }
 
+/// What an interrupt handler would have done, if an interrupt it was.
+fn take_interrupt(task: &Task) {
+    if task.frame.vector == u64::from(lapic::TIMER_VECTOR) {
+        tick::on_interrupt();
+    } else if task.frame.vector == u64::from(lapic::WAKE_VECTOR) {
+        lapic::end_of_interrupt();
+    }
+}
+
 /// Whether the restore before use is not left out.
 fn restores(rules: &Rules, task: &Task) -> bool {
     match rules.left_out {
@@ -84,10 +99,10 @@ fn restores(rules: &Rules, task: &Task) -> bool {
     }
 }
 
-/// In a system call the registers are the thread's still, and interrupts are let in.
+/// In a system call the registers are the thread's still, and interrupts come.
 fn kernel_work(rules: &Rules, task: &Task) -> Result<(), String> {
     match rules.kernel {
-        KernelWork::Nothing => tick::let_in(),
+        KernelWork::Nothing => {}
         // Now and then the call lasts until the timer interrupts it.
         _ if task.reports.is_multiple_of(16) => tick::wait(),
         KernelWork::WithoutSections => {}
@@ -107,7 +122,7 @@ fn fork(task: &mut Task) -> Result<UserThread, String> {
     })?;
     let number = task.number + 1000;
     let child = task.forked(number)?;
-    task.refill(task.number + 2000);
+    task.refill();
     Ok(UserThread { fpu, task: child })
 }
 

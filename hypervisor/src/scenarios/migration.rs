@@ -47,6 +47,6 @@ const fn wish(task: &Task) -> Wish {
     if task.preempted > ENOUGH && task.reports >= 20 {
         Wish::Exit
     } else {
-        Wish::GoOn
+        Wish::Change
     }
 }

@@ -31,6 +31,6 @@ const fn wish(task: &Task) -> Wish {
     if task.preempted >= 30 && task.reports >= 30 {
         Wish::Exit
     } else {
-        Wish::GoOn
+        Wish::Change
     }
 }

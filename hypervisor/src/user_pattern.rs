@@ -89,3 +89,54 @@ impl Random {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Width; 3] = [Width::Xmm, Width::Ymm, Width::Zmm];
+
+    #[test]
+    fn no_register_of_one_seed_has_the_value_of_another() {
+        for width in ALL {
+            let (one, other) = (Pattern::of_seed(1, width), Pattern::of_seed(2, width));
+            let (bytes, count) = width.extent();
+            let x87 = (32..160).step_by(16).map(|at| at..at + 10);
+            let xmm = (160..416).step_by(16).map(|at| at..at + 16);
+            let wide = (0..count).map(|register| VECTORS + 64 * register);
+            let wide = wide.map(|at| at..at + bytes);
+            let wide = wide.filter(|_| width != Width::Xmm);
+            for range in x87.chain(xmm).chain(wide) {
+                let (one, other) = (&one.bytes()[range.clone()], &other.bytes()[range.clone()]);
+                assert_ne!(one, other, "{width:?} {range:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_exception_is_unmasked_or_pending() {
+        for seed in 0..1000 {
+            let pattern = Pattern::of_seed(seed, Width::Xmm);
+            let [fcw, fcw_high, fsw, fsw_high, ..] = *pattern.bytes() else {
+                panic!("too short");
+            };
+            assert_eq!((fcw, fcw_high & 0xf0, fsw), (0x7f, 0, 0), "{seed}");
+            assert_eq!(fsw_high & 0x80, 0, "{seed}");
+            let mxcsr = pattern.bytes()[24..].first_chunk().copied();
+            let mxcsr = mxcsr.map(u32::from_le_bytes);
+            assert_eq!(
+                mxcsr.map(|mxcsr| mxcsr & 0xffff_1fc0),
+                Some(0x1f80),
+                "{seed}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_initial_configuration_is_that_of_the_manual() {
+        let pattern = Pattern::initial();
+        let set = pattern.bytes().iter().enumerate();
+        let set: Vec<_> = set.filter(|&(_, &byte)| byte != 0).collect();
+        assert_eq!(set, [(0, &0x7f), (1, &3), (24, &0x80), (25, &0x1f)]);
+    }
+}
