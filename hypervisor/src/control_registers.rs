@@ -76,7 +76,8 @@ fn address(access: &mut Access) -> u64 {
 }
 
 fn given<'a>(argument: u64) -> &'a mut Access {
-    let access = core::ptr::with_exposed_provenance_mut::<Access>(argument as usize);
+    let address = usize::try_from(argument).unwrap_or(0);
+    let access = core::ptr::with_exposed_provenance_mut::<Access>(address);
     // SAFETY: the functions above gave it, and wait.
     unsafe { &mut *access }
 }

@@ -108,7 +108,7 @@ fn make_legal(random: &mut Rng, component: Component, bytes: &mut [u8]) {
     }
     if component == Component::Pkru {
         // SDM 1, 13.5.7: PKRU is bits 31:0. PKRU[1] stays 0: with it Bochs 3.0 lets nobody write to
-        // supervisor pages, for which PKRU does not count (SDM 3, 5.6.2).
+        // supervisor pages, for which PKRU does not count (SDM 3, 4.6.2).
         bytes[0] &= !0x02;
         bytes[4..].fill(0);
     } else if component == Component::BndCsr {

@@ -211,3 +211,21 @@ fn mxcsr_of(area: &[u8]) -> u32 {
 
 /// Bytes of the extended region are behind these.
 pub const FIXED_PARTS_LEN: usize = EXTENDED_REGION_OFFSET;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_explanation_has_the_name_of_another_and_each_has_a_sentence() {
+        let both = [of(Emulator::Qemu), of(Emulator::Bochs)].concat();
+        for (number, explained) in both.iter().enumerate() {
+            assert!(explained.manual.starts_with("SDM "), "{}", explained.name);
+            assert!(
+                both[..number]
+                    .iter()
+                    .all(|other| other.name != explained.name)
+            );
+        }
+    }
+}

@@ -18,8 +18,10 @@ pub const ALL: &[Explained] = &[
         manual: "SDM 1, 13.6: XTILEDATA is in its initial configuration if every byte of every tile \
                  is 0; XINUSE[i] = 0 says that component i is in its initial configuration",
         covers: |seen| {
+            let left_out = seen.is_unwritten_by_emulator();
+            let written = seen.is_unwritten_by_model() && seen.difference.emulator == 0;
             seen.is_in_use_bit_of(Component::TileData)
-                || is_of(seen, Component::TileData) && seen.is_in_area()
+                || is_of(seen, Component::TileData) && seen.is_in_area() && (left_out || written)
         },
     },
     Explained {
@@ -94,7 +96,9 @@ pub const ALL: &[Explained] = &[
                 && matches!(seen.legacy_offset(), Some(160..416))
                 && seen.is_unwritten_by_model()
                 && seen.difference.emulator == 0;
-            seen.is_in_use_bit_of(Component::Sse) || xmm_written && seen.mxcsr_before() != 0x1f80
+            let says_in_use =
+                seen.is_in_use_bit_of(Component::Sse) && seen.difference.emulator != 0;
+            says_in_use || xmm_written && seen.mxcsr_before() != 0x1f80
         },
     },
     Explained {

@@ -160,8 +160,15 @@ impl<'e> Generator<'e> {
         let enabled = case.enabled();
         let compacted = match case.tested {
             Tested::Xrstors => !self.one_in(16),
-            _ if enumeration.has(Instruction::Xsavec) => self.random.bool(),
-            _ => self.one_in(8),
+            Tested::Xrstor if enumeration.has(Instruction::Xsavec) => self.random.bool(),
+            Tested::Xrstor => self.one_in(8),
+            Tested::Xsave
+            | Tested::Xsaveopt
+            | Tested::Xsavec
+            | Tested::Xsaves
+            | Tested::Fxsave
+            | Tested::Fxrstor
+            | Tested::XgetbvInUse => false,
         };
         let room = match self.random.u8(0..4) {
             _ if !compacted => Room::Standard,

@@ -138,6 +138,6 @@ const fn vector_of(fault: Fault) -> u8 {
         Fault::GeneralProtection => 13,
         Fault::PageFault { .. } => 14,
         Fault::AlignmentCheck => 17,
-        _ => 0,
+        Fault::OutsideArea { .. } | _ => 0,
     }
 }

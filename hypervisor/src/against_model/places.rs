@@ -72,3 +72,35 @@ pub fn header_of(area: &[u8]) -> XsaveHeader {
 pub fn set_header(area: &mut [u8], header: &XsaveHeader) {
     area[LEGACY_REGION_LEN..EXTENDED_REGION_OFFSET].copy_from_slice(&header.to_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::CpuidRegisters;
+    use fpstate_arch::cpuid::RecordedLeaves;
+
+    const fn leaf(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidRegisters {
+        CpuidRegisters { eax, ebx, ecx, edx }
+    }
+
+    #[test]
+    fn compacted_components_lie_at_the_next_multiple_of_64_where_cpuid_says_so() {
+        let leaves = [
+            (0x1, 0, leaf(0, 0, 1 << 26, 1 << 24)),
+            (0xd, 0, leaf(0x2_0207, 0, 0, 0)),
+            (0xd, 1, leaf(0xf, 0, 0, 0)),
+            (0xd, 2, leaf(256, 576, 0, 0)),
+            (0xd, 9, leaf(8, 2688, 0, 0)),
+            (0xd, 17, leaf(64, 2752, 2, 0)),
+        ];
+        let enumeration = Enumeration::read(RecordedLeaves(&leaves));
+        let room = ComponentSet::from_bits(0x2_0207);
+        let [avx, pkru, tiles] = &compacted(&enumeration, room)[..] else {
+            unreachable!("three components");
+        };
+        assert_eq!(avx, &(Component::Avx, 576..832));
+        assert_eq!(pkru, &(Component::Pkru, 832..840));
+        assert_eq!(tiles, &(Component::TileConfig, 896..960));
+        assert_eq!(most_bytes(&enumeration), 2816);
+    }
+}

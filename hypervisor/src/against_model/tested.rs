@@ -142,7 +142,8 @@ struct Call {
 }
 
 extern "C" fn execute(argument: u64) {
-    let call = core::ptr::with_exposed_provenance_mut::<Call>(argument as usize);
+    let address = usize::try_from(argument).unwrap_or(0);
+    let call = core::ptr::with_exposed_provenance_mut::<Call>(address);
     // SAFETY: `on_emulator` gave it, and waits.
     let call = unsafe { &mut *call };
     let (area, rfbm) = (call.area, call.rfbm);
