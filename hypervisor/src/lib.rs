@@ -14,6 +14,7 @@
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
 //! * [`vcpu`] - a vCPU, whatever the hardware
+//! * [`vmx`] - guests by Intel's VMX
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
@@ -36,6 +37,7 @@ pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
 pub mod vcpu;
+pub mod vmx;
 pub mod scenario;
 pub mod scenarios;
 #[cfg(feature = "boot")]
