@@ -10,7 +10,7 @@ use super::vmcs::CurrentVmcs;
 struct Group {
     name: &'static str,
     field: Field,
-    /// Behind the first of IA32_VMX_TRUE_*; the secondary controls have an MSR of their own.
+    /// Behind the first of `IA32_VMX_TRUE_*`; the secondary controls have an MSR of their own.
     place: Option<u32>,
     wanted: &'static [u32],
 }
@@ -70,7 +70,7 @@ impl Group {
     ///
     /// # Safety
     /// 1. CPL is 0, and the CPU has VMX with secondary controls.
-    unsafe fn value(self) -> Result<u32, Unavailable> {
+    unsafe fn value(self) -> Result<u64, Unavailable> {
         // SAFETY: 1: the caller's.
         let has_true_controls = unsafe { msr::read(msr::BASIC) } & 1 << 55 != 0;
         let capability = match self.place {
@@ -80,8 +80,7 @@ impl Group {
         };
         // SAFETY: 1: the caller's; the line above has chosen one that is there.
         let allowed = unsafe { msr::read(capability) };
-        let (must_be_ones, may_be_ones) = (allowed as u32, (allowed >> 32) as u32);
-        let mut value = must_be_ones;
+        let (mut value, may_be_ones) = (allowed & 0xffff_ffff, allowed >> 32);
         for &bit in self.wanted {
             if may_be_ones & 1 << bit == 0 {
                 return Err(Unavailable::Control(self.name, bit));
@@ -106,7 +105,7 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>) -> Result<(), Unavailable> {
     for group in GROUPS {
         // SAFETY: 1: the caller's; the secondary controls come after the bit that says they exist.
         let value = unsafe { group.value() }?;
-        vmcs.write(group.field, u64::from(value));
+        vmcs.write(group.field, value);
     }
     vmcs.write(Field::ExceptionBitmap, DEVICE_NOT_AVAILABLE);
     for zero in [

@@ -8,7 +8,7 @@ use super::vmcs::CurrentVmcs;
 use crate::vcpu::GeneralRegisters;
 
 unsafe extern "C" {
-    /// 0: the guest ran. 1: the CPU refused the VMCS (VMfailValid). 2: no VMCS is current.
+    /// 0: the guest ran. 1: the CPU refused the VMCS (`VMfailValid`). 2: no VMCS is current.
     fn vmx_launch(registers: &mut GeneralRegisters) -> u64;
 }
 

@@ -51,7 +51,9 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>, start: Start) {
         vmcs.write_segment(segment, contents);
     }
     // SAFETY: 1: the caller's.
-    let (fixed_cr0, fixed_cr4) = unsafe { (Fixed::of(msr::CR0_FIXED), Fixed::of(msr::CR4_FIXED)) };
+    let fixed_cr0 = unsafe { Fixed::of(msr::CR0_FIXED) };
+    // SAFETY: 1: the caller's.
+    let fixed_cr4 = unsafe { Fixed::of(msr::CR4_FIXED) };
     for (field, value) in [
         (Field::GuestCr0, fixed_cr0.applied_to(CR0)),
         (Field::GuestCr4, fixed_cr4.applied_to(CR4)),

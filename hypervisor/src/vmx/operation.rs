@@ -16,7 +16,7 @@ use super::page::Page;
 pub enum Unavailable {
     /// CPUID does not announce VMX.
     NotAnnounced,
-    /// The firmware has locked IA32_FEATURE_CONTROL without VMX.
+    /// The firmware has locked `IA32_FEATURE_CONTROL` without VMX.
     LockedByFirmware,
     /// VMXON failed.
     VmxonFailed,

@@ -144,8 +144,7 @@ fn reason(vmcs: &CurrentVmcs<'_>) -> Exit {
 
 impl Hardware for Vcpu {
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
-        self.try_enter(registers)
-            .unwrap_or_else(|_| Exit::Other(1 << 33))
+        self.try_enter(registers).unwrap_or(Exit::Other(1 << 33))
     }
 
     fn skip_instruction(&mut self) {
