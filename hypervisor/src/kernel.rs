@@ -2,7 +2,7 @@
 
 use crate::cpu_features;
 use crate::verdict::{self, Verdict};
-use crate::{console, descriptors, heap, println, scenario, scenarios};
+use crate::{console, descriptors, heap, pic, println, scenario, scenarios};
 
 /// The first CPU comes here from `boot`.
 #[unsafe(no_mangle)]
@@ -11,6 +11,7 @@ extern "C" fn boot_processor(_magic: u32, _information: u32) -> ! {
     heap::initialise();
     cpu_features::enable();
     descriptors::load();
+    pic::mask();
     let tally = scenario::run_all(scenarios::ALL.iter());
     println!(
         "# passed {} failed {} skipped {}",

@@ -13,8 +13,14 @@
 //! * [`descriptors`] - GDT, TSS, IDT
 //! * [`trap`] - exceptions and interrupts
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
+//! * [`pic`] - the interrupt controllers of old
 //! * [`vcpu`] - a vCPU, whatever the hardware
-//! * [`vmx`] - guests by Intel's VMX
+//! * [`page`] - pages that the CPU reads by physical address
+//! * [`guest_memory`] - a guest's memory
+//! * [`guest_code`] - what guests execute
+//! * [`svm`] - a vCPU on AMD's hardware
+//! * [`vmx`] - a vCPU on Intel's hardware
+//! * [`virtualization`] - which hardware there is
 //! * [`scenario`] - what is run, and how it is told
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
@@ -36,8 +42,14 @@ pub mod boot;
 pub mod descriptors;
 pub mod trap;
 pub mod cpu_features;
+pub mod pic;
 pub mod vcpu;
+pub mod page;
+pub mod guest_memory;
+pub mod guest_code;
+pub mod svm;
 pub mod vmx;
+pub mod virtualization;
 pub mod scenario;
 pub mod scenarios;
 #[cfg(feature = "boot")]

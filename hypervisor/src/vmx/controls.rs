@@ -31,6 +31,7 @@ const GROUPS: [Group; 5] = [
         place: Some(1),
         wanted: &[
             7,  // HLT exits
+            24, // IN and OUT exit
             28, // MSR bitmaps
             31, // secondary controls
         ],
@@ -92,8 +93,9 @@ impl Group {
 }
 
 const DEVICE_NOT_AVAILABLE: u64 = 1 << 7;
+const MACHINE_CHECK: u64 = 1 << 18;
 
-/// Writes all controls. #NM exits; XSAVES and XRSTORS never do: whatever a guest has in IA32_XSS the
+/// Writes all controls. #NM and #MC exit; XSAVES and XRSTORS never do: whatever a guest has in IA32_XSS the
 /// host has too.
 ///
 /// # Errors
@@ -107,7 +109,7 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>) -> Result<(), Unavailable> {
         let value = unsafe { group.value() }?;
         vmcs.write(group.field, value);
     }
-    vmcs.write(Field::ExceptionBitmap, DEVICE_NOT_AVAILABLE);
+    vmcs.write(Field::ExceptionBitmap, DEVICE_NOT_AVAILABLE | MACHINE_CHECK);
     for zero in [
         Field::XssExitingBitmap,
         Field::PageFaultMask,

@@ -5,60 +5,55 @@ use core::arch::asm;
 
 use super::msr;
 use super::operation::Unavailable;
-use super::page::Page;
-
-/// Bytes of a page of guest memory.
-pub const PAGE_LEN: u64 = 2 << 20;
+use crate::guest_memory::{GUEST_MEMORY_LEN, GuestMemory};
+use crate::page::{Page, physical};
 
 const READ_WRITE_EXECUTE: u64 = 7;
 const WRITE_BACK: u64 = 6;
 const LARGE_PAGE: u64 = 1 << 7;
 const FOUR_LEVELS: u64 = 3 << 3;
 
-/// Tables for at most 1 GB from guest-physical address 0.
+const LARGE_PAGE_LEN: usize = 2 << 20;
+
+/// Tables for a guest's memory, from guest-physical address 0 on.
 #[derive(Debug)]
 pub struct Ept {
     top: Box<Page>,
-    _third: Box<Page>,
-    _second: Box<Page>,
+    _directories: [Box<Page>; 2],
 }
 
 impl Ept {
-    /// Guest-physical 0 to `len` is at `host`, both multiples of 2 MB; nothing else is there.
+    /// For `memory`; there is nothing else.
     ///
     /// # Errors
     /// [`Unavailable::Ept`].
     ///
     /// # Safety
     /// 1. The CPU is in VMX operation and has EPT.
-    /// 2. The memory is the guest's as long as the tables are used.
-    pub unsafe fn new(host: u64, len: u64) -> Result<Self, Unavailable> {
+    pub unsafe fn new(memory: &GuestMemory) -> Result<Self, Unavailable> {
         // SAFETY: 1: the caller's.
         unsafe { require_capabilities() }?;
-        let mut second = Page::filled_with(0);
-        for (page, entry) in second.words().iter_mut().enumerate() {
-            let offset = page as u64 * PAGE_LEN;
-            if offset < len {
-                *entry = (host + offset) | LARGE_PAGE | WRITE_BACK << 3 | READ_WRITE_EXECUTE;
-            }
+        let (mut top, mut pointers, mut directory) =
+            (Page::zeroed(), Page::zeroed(), Page::zeroed());
+        let pages = GUEST_MEMORY_LEN / LARGE_PAGE_LEN;
+        for (entry, number) in directory.0.iter_mut().zip(0..pages) {
+            let start = memory.host_address() + (number * LARGE_PAGE_LEN) as u64;
+            *entry = start | LARGE_PAGE | WRITE_BACK << 3 | READ_WRITE_EXECUTE;
         }
-        let mut third = Page::filled_with(0);
-        third.words()[0] = second.address() | READ_WRITE_EXECUTE;
-        let mut top = Page::filled_with(0);
-        top.words()[0] = third.address() | READ_WRITE_EXECUTE;
+        pointers.0[0] = physical(&*directory) | READ_WRITE_EXECUTE;
+        top.0[0] = physical(&*pointers) | READ_WRITE_EXECUTE;
         // SAFETY: 1: the caller's.
         unsafe { forget_translations() };
         Ok(Self {
             top,
-            _third: third,
-            _second: second,
+            _directories: [pointers, directory],
         })
     }
 
     /// The EPT pointer of the VMCS.
     #[must_use]
     pub fn pointer(&self) -> u64 {
-        self.top.address() | FOUR_LEVELS | WRITE_BACK
+        physical(&*self.top) | FOUR_LEVELS | WRITE_BACK
     }
 }
 

@@ -3,27 +3,20 @@
 use super::field::{Field, Segment};
 use super::msr::{self, Fixed};
 use super::vmcs::{CurrentVmcs, SegmentContents};
-
-/// Where a guest begins, all in guest-physical memory that its page tables map one to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// Its page tables.
-    pub cr3: u64,
-    /// Its first instruction.
-    pub rip: u64,
-    /// Its stack.
-    pub rsp: u64,
-}
+use crate::guest_memory::{
+    CODE_SELECTOR, CR0, CR4, DATA_SELECTOR, GDT, IDT, PAGE_TABLES, PROGRAM, STACK,
+};
 
 /// CR4.VMXE, which VMX wants set and the guest must not see.
 pub const VMXE: u64 = 1 << 13;
 
-const CR0: u64 = 0x8001_0033; // PG, WP, NE, ET, MP, PE
-const CR4: u64 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
-const EFER: u64 = 0x500; // LMA, LME
+/// EFER.LMA, LME.
+const EFER: u64 = 0x500;
+/// GDT and IDT have a page each.
+const TABLE_LIMIT: u64 = 0xfff;
 
-const CODE: SegmentContents = segment(8, 0xa09b, 0xffff_ffff);
-const DATA: SegmentContents = segment(16, 0xc093, 0xffff_ffff);
+const CODE: SegmentContents = segment(CODE_SELECTOR, 0xa09b, 0xffff_ffff);
+const DATA: SegmentContents = segment(DATA_SELECTOR, 0xc093, 0xffff_ffff);
 const NO_LDT: SegmentContents = segment(0, 0x1_0000, 0);
 const TASK: SegmentContents = segment(24, 0x8b, 0x67);
 
@@ -40,7 +33,7 @@ const fn segment(selector: u16, access_rights: u32, limit: u32) -> SegmentConten
 ///
 /// # Safety
 /// 1. CPL is 0, and the CPU has VMX.
-pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>, start: Start) {
+pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>) {
     for segment in Segment::ALL {
         let contents = match segment {
             Segment::Cs => CODE,
@@ -61,18 +54,18 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>, start: Start) {
         (Field::Cr0Shadow, 0),
         (Field::Cr4Mask, VMXE),
         (Field::Cr4Shadow, 0),
-        (Field::GuestCr3, start.cr3),
-        (Field::GuestRip, start.rip),
-        (Field::GuestRsp, start.rsp),
+        (Field::GuestCr3, PAGE_TABLES),
+        (Field::GuestRip, PROGRAM),
+        (Field::GuestRsp, STACK),
         (Field::GuestRflags, 2),
         (Field::GuestEfer, EFER),
         (Field::GuestDr7, 0x400),
         (Field::LinkPointer, !0),
         (Field::GuestDebugctl, 0),
-        (Field::GuestGdtrBase, 0),
-        (Field::GuestGdtrLimit, 0),
-        (Field::GuestIdtrBase, 0),
-        (Field::GuestIdtrLimit, 0),
+        (Field::GuestGdtrBase, GDT),
+        (Field::GuestGdtrLimit, TABLE_LIMIT),
+        (Field::GuestIdtrBase, IDT),
+        (Field::GuestIdtrLimit, TABLE_LIMIT),
         (Field::GuestInterruptibility, 0),
         (Field::GuestActivity, 0),
         (Field::GuestPendingDebug, 0),

@@ -4,7 +4,6 @@
 //!
 //! * [`msr`] - what the CPU's VMX can do
 //! * [`operation`] - VMXON
-//! * [`page`] - pages that the hardware reads
 //! * [`field`] - names of the fields of a VMCS
 //! * [`vmcs`] - VMCLEAR, VMPTRLD, VMREAD, VMWRITE
 //! * [`controls`] - what exits
@@ -17,7 +16,6 @@
 
 pub mod msr;
 pub mod operation;
-pub mod page;
 pub mod field;
 pub mod vmcs;
 pub mod controls;
@@ -27,3 +25,5 @@ pub mod host_state;
 pub mod guest_state;
 pub mod entry;
 pub mod vcpu;
+
+pub use vcpu::VmxVcpu;

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::page::Page;
+use crate::page::{PAGE_LEN, Page, physical};
 use crate::vcpu::MsrAccess;
 
 /// Four bitmaps of 1 KB: reads of the low MSRs, of the high ones, and writes of both.
@@ -16,8 +16,9 @@ const WORDS_PER_BITMAP: usize = 128;
 impl Default for MsrBitmap {
     /// Every access exits.
     fn default() -> Self {
-        let page = Page::filled_with(!0);
-        Self { page }
+        Self {
+            page: Box::new(Page([!0; PAGE_LEN / 8])),
+        }
     }
 }
 
@@ -25,7 +26,7 @@ impl MsrBitmap {
     /// The physical address.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.page.address()
+        physical(&*self.page)
     }
 
     /// Whether accesses to `msr` exit. Those that are neither low (below 2000H) nor high (C0000000H
@@ -46,7 +47,7 @@ impl MsrBitmap {
     }
 
     fn set_bit(&mut self, bitmap: usize, bit: usize, value: u64) {
-        let word = &mut self.page.words()[bitmap * WORDS_PER_BITMAP + bit / 64];
+        let word = &mut self.page.0[bitmap * WORDS_PER_BITMAP + bit / 64];
         *word = *word & !(1 << (bit % 64)) | value << (bit % 64);
     }
 }
@@ -57,7 +58,7 @@ mod tests {
 
     fn bit(bitmap: &mut MsrBitmap, byte: usize, bit: usize) -> u64 {
         let bit = byte * 8 + bit;
-        bitmap.page.words()[bit / 64] >> (bit % 64) & 1
+        bitmap.page.0[bit / 64] >> (bit % 64) & 1
     }
 
     #[test]

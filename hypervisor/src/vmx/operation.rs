@@ -9,7 +9,7 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
 use super::msr::{self, Fixed};
-use super::page::Page;
+use crate::page::{Page, physical};
 
 /// Why there are no guests by VMX on this CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +70,10 @@ pub fn begin() -> Result<(), Unavailable> {
     }
     unlock()?;
     fix_control_registers();
-    let mut region = Page::filled_with(0);
+    let mut region = Page::zeroed();
     // SAFETY: 1: the kernel; `is_announced`.
-    region.words()[0] = unsafe { revision() };
-    let address = Box::leak(region).address();
+    region.0[0] = unsafe { revision() };
+    let address = physical(Box::leak(region));
     let failed: u8;
     // SAFETY: CR4.VMXE is set, IA32_FEATURE_CONTROL allows it, and the region lives for ever.
     unsafe {

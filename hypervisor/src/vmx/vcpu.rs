@@ -4,25 +4,27 @@
 //! is a VMLAUNCH and the next one may be on another CPU. What the run loop asks between two
 //! entries is read before.
 
-use alloc::boxed::Box;
+use alloc::rc::Rc;
 use core::fmt;
 
 use super::controls;
 use super::entry::{self, Refused};
 use super::ept::Ept;
 use super::field::Field;
-use super::guest_state::{self, Start, VMXE};
+use super::guest_state::{self, VMXE};
 use super::host_state;
 use super::msr_bitmap::MsrBitmap;
 use super::operation::{self, Unavailable};
 use super::vmcs::{CurrentVmcs, Vmcs};
+use crate::guest_memory::GuestMemory;
 use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
 
 /// A vCPU.
-pub struct Vcpu {
+pub struct VmxVcpu {
     vmcs: Vmcs,
     _ept: Ept,
-    bitmap: Box<MsrBitmap>,
+    _memory: Rc<GuestMemory>,
+    bitmap: MsrBitmap,
     at_exit: AtExit,
     injection: Option<Injection>,
 }
@@ -34,6 +36,8 @@ struct AtExit {
     instruction_len: u64,
     cr0: u64,
     cr4: u64,
+    /// Whether the instruction holds back interrupts.
+    interruptibility: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,21 +46,21 @@ struct Injection {
     error_code: Option<u32>,
 }
 
-impl fmt::Debug for Vcpu {
+impl fmt::Debug for VmxVcpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vcpu at {:#x}", self.at_exit.rip)
+        write!(f, "VmxVcpu at {:#x}", self.at_exit.rip)
     }
 }
 
-impl Vcpu {
-    /// A vCPU whose memory is the `len` bytes from `memory`, both multiples of 2 MB.
+impl VmxVcpu {
+    /// VMCALL.
+    pub const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xc1];
+
+    /// A vCPU that begins at `memory`'s program.
     ///
     /// # Errors
     /// [`Unavailable`].
-    ///
-    /// # Safety
-    /// 1. The memory is the guest's as long as the vCPU is there.
-    pub unsafe fn new(memory: u64, len: u64, start: Start) -> Result<Self, Unavailable> {
+    pub fn new(memory: Rc<GuestMemory>) -> Result<Self, Unavailable> {
         operation::begin()?;
         // SAFETY: 1: the line above.
         let mut vmcs = unsafe { Vmcs::new() };
@@ -64,18 +68,19 @@ impl Vcpu {
         let mut current = unsafe { vmcs.load() }?;
         // SAFETY: 1: as above.
         unsafe { controls::write(&mut current) }?;
-        // SAFETY: 1: as above; the controls have EPT. 2: the caller's.
-        let ept = unsafe { Ept::new(memory, len) }?;
-        let bitmap = Box::new(MsrBitmap::default());
+        // SAFETY: 1: as above; the controls have EPT.
+        let ept = unsafe { Ept::new(&memory) }?;
+        let bitmap = MsrBitmap::default();
         current.write(Field::EptPointer, ept.pointer());
         current.write(Field::MsrBitmap, bitmap.address());
         // SAFETY: 1: as above.
-        unsafe { guest_state::write(&mut current, start) };
+        unsafe { guest_state::write(&mut current) };
         let at_exit = AtExit::read(&current);
         drop(current);
         Ok(Self {
             vmcs,
             _ept: ept,
+            _memory: memory,
             bitmap,
             at_exit,
             injection: None,
@@ -88,6 +93,7 @@ impl Vcpu {
         let mut vmcs = unsafe { self.vmcs.load() }?;
         host_state::write(&mut vmcs);
         vmcs.write(Field::GuestRip, self.at_exit.rip);
+        vmcs.write(Field::GuestInterruptibility, self.at_exit.interruptibility);
         if let Some(injection) = self.injection.take() {
             injection.write(&mut vmcs);
         }
@@ -108,6 +114,7 @@ impl AtExit {
             instruction_len: vmcs.read(Field::ExitInstructionLen),
             cr0: vmcs.read(Field::GuestCr0),
             cr4: vmcs.read(Field::GuestCr4) & !VMXE,
+            interruptibility: vmcs.read(Field::GuestInterruptibility),
         }
     }
 }
@@ -142,13 +149,14 @@ fn reason(vmcs: &CurrentVmcs<'_>) -> Exit {
     }
 }
 
-impl Hardware for Vcpu {
+impl Hardware for VmxVcpu {
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
         self.try_enter(registers).unwrap_or(Exit::Other(1 << 33))
     }
 
     fn skip_instruction(&mut self) {
         self.at_exit.rip += self.at_exit.instruction_len;
+        self.at_exit.interruptibility = 0;
     }
 
     fn inject(&mut self, vector: u8, error_code: Option<u32>) {

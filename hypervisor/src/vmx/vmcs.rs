@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use super::field::{Field, Segment};
 use super::operation::{Unavailable, revision};
-use super::page::Page;
+use crate::page::{Page, physical};
 
 /// A VMCS that is current on no CPU.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ impl Vmcs {
     /// 1. The CPU is in VMX operation.
     #[must_use]
     pub unsafe fn new() -> Self {
-        let mut region = Page::filled_with(0);
+        let mut region = Page::zeroed();
         // SAFETY: 1: the caller's.
-        region.words()[0] = unsafe { revision() };
-        let address = region.address();
+        region.0[0] = unsafe { revision() };
+        let address = physical(&*region);
         // SAFETY: 1: the caller's; the region is a page of its own.
         unsafe { vmclear(address) };
         Self { region }
@@ -38,7 +38,7 @@ impl Vmcs {
     /// # Safety
     /// 1. The CPU is in VMX operation.
     pub unsafe fn load(&mut self) -> Result<CurrentVmcs<'_>, Unavailable> {
-        let address = self.region.address();
+        let address = physical(&*self.region);
         let failed: u8;
         // SAFETY: 1: the caller's; the region is a VMCS that is active on no CPU.
         unsafe {
@@ -102,7 +102,7 @@ impl CurrentVmcs<'_> {
 impl Drop for CurrentVmcs<'_> {
     /// So the vCPU can run on any CPU next.
     fn drop(&mut self) {
-        let address = self.0.region.address();
+        let address = physical(&*self.0.region);
         // SAFETY: 1: `load`'s. 2: it is this object's region.
         unsafe { vmclear(address) };
     }
