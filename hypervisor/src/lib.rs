@@ -21,7 +21,11 @@
 //! * [`svm`] - a vCPU on AMD's hardware
 //! * [`vmx`] - a vCPU on Intel's hardware
 //! * [`virtualization`] - which hardware there is
+//! * [`vcpu_run`] - the run loop, to be copied
+//! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
+//! * [`pattern`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
+//! * [`workbench`] - what scenarios with guests have in common
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
 
@@ -50,7 +54,11 @@ pub mod guest_code;
 pub mod svm;
 pub mod vmx;
 pub mod virtualization;
+pub mod vcpu_run;
+pub mod vcpu_emulation;
+pub mod pattern;
 pub mod scenario;
+pub mod workbench;
 pub mod scenarios;
 #[cfg(feature = "boot")]
 pub mod kernel;

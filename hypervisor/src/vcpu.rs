@@ -3,6 +3,9 @@
 //! The hardware's own files (`svm`, `vmx`) enter and exit; everything about extended state is decided
 //! in the run loop, by the library.
 
+use alloc::boxed::Box;
+use core::fmt;
+
 /// General-purpose registers of a guest that the hardware does not keep.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -50,7 +53,7 @@ pub enum Exit {
 }
 
 /// A vCPU of the hardware's.
-pub trait Hardware {
+pub trait Hardware: fmt::Debug {
     /// Enters the guest and comes back at the next exit. The host's XCR0, extended registers and PKRU are
     /// the guest's already; interrupts are off.
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit;
@@ -81,4 +84,30 @@ pub enum MsrAccess {
     WritesExit,
     /// All.
     Exits,
+}
+
+impl<H: Hardware + ?Sized> Hardware for Box<H> {
+    fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
+        (**self).enter(registers)
+    }
+
+    fn skip_instruction(&mut self) {
+        (**self).skip_instruction();
+    }
+
+    fn inject(&mut self, vector: u8, error_code: Option<u32>) {
+        (**self).inject(vector, error_code);
+    }
+
+    fn cr0(&self) -> u64 {
+        (**self).cr0()
+    }
+
+    fn cr4(&self) -> u64 {
+        (**self).cr4()
+    }
+
+    fn intercept_msr(&mut self, msr: u32, access: MsrAccess) {
+        (**self).intercept_msr(msr, access);
+    }
 }
