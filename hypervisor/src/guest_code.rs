@@ -49,8 +49,8 @@ pub struct Trial {
 /// A program's bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    start: *const u8,
-    end: *const u8,
+    pub(crate) start: *const u8,
+    pub(crate) end: *const u8,
 }
 
 impl Program {
@@ -68,11 +68,40 @@ macro_rules! programs {
             $(static $start: u8; static $end: u8;)*
         }
         $($(#[$doc])*
-        pub fn $name() -> Program {
-            Program { start: &raw const $start, end: &raw const $end }
+        pub fn $name() -> $crate::guest_code::Program {
+            $crate::guest_code::Program { start: &raw const $start, end: &raw const $end }
         })*
     };
 }
+
+pub(crate) use programs;
+
+/// How a program begins, as text for `global_asm`: CR4, XCR0.
+macro_rules! enable {
+    () => {
+        concat!(
+            "mov edi, 0x6000\n",
+            "mov rax, cr4\n",
+            "or rax, [rdi + 8]\n",
+            "mov cr4, rax\n",
+            "xor ecx, ecx\n",
+            "mov eax, [rdi]\n",
+            "mov edx, [rdi + 4]\n",
+            "xsetbv",
+        )
+    };
+}
+
+pub(crate) use enable;
+
+/// How it ends, with the value in RBX.
+macro_rules! end {
+    () => {
+        concat!("mov eax, 2\n", "call r15\n", "hlt")
+    };
+}
+
+pub(crate) use end;
 
 programs! {
     /// A step with 17, then HLT.

@@ -25,7 +25,10 @@
 //! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
 //! * [`pattern`] - what tests put into registers
 //! * [`scenario`] - what is run, and how it is told
+//! * [`guest_tiles`] - what guests with tiles execute
+//! * [`host_vectors`] - what the host does with vectors
 //! * [`workbench`] - what scenarios with guests have in common
+//! * [`tile_bench`] - the same with tiles
 //! * [`scenarios`] - one behaviour a file
 //! * [`kernel`] - the order of things
 
@@ -58,7 +61,10 @@ pub mod vcpu_run;
 pub mod vcpu_emulation;
 pub mod pattern;
 pub mod scenario;
+pub mod guest_tiles;
+pub mod host_vectors;
 pub mod workbench;
+pub mod tile_bench;
 pub mod scenarios;
 #[cfg(feature = "boot")]
 pub mod kernel;

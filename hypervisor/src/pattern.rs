@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use fpstate::{Layout, LayoutError};
-use fpstate_arch::{Component, ComponentSet, Enumeration};
+use fpstate_arch::tile_config::TILE_CONFIG_LEN;
+use fpstate_arch::{Component, ComponentSet, Enumeration, TileConfig};
 
 const MXCSR_MASK: Range<usize> = 28..32;
 /// Bytes of the legacy region that no instruction writes.
@@ -40,12 +41,26 @@ pub fn image(
         let bytes = &mut image[placed.range()];
         match placed.component() {
             // 4 bytes are the register; BNDCFGU's low bits would switch bounds checks on.
-            Component::Pkru => words.fill(&mut bytes[..4]),
+            Component::TileConfig => bytes.copy_from_slice(&whole_tiles()),
+            Component::Pkru => {
+                words.fill(&mut bytes[..4]);
+                // Bochs 3.0 lets key 0 forbid the kernel writes to its own pages (docs/surprises.md).
+                bytes[0] &= !3;
+            }
             Component::BndCsr => words.fill(&mut bytes[9..16]),
             _ => words.fill(bytes),
         }
     }
     Ok(image)
+}
+
+/// Eight tiles of 16 rows of 64 bytes.
+pub fn whole_tiles() -> [u8; TILE_CONFIG_LEN] {
+    let mut config = TileConfig::INITIAL;
+    config.palette = 1;
+    config.colsb[..8].fill(64);
+    config.rows[..8].fill(16);
+    config.to_bytes()
 }
 
 /// The first byte at which registers differ that are saved in two images, bookkeeping aside.

@@ -24,7 +24,7 @@ use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
 use crate::virtualization::Virtualization;
 
-static IDENTITIES: Identities = Identities::new();
+pub(crate) static IDENTITIES: Identities = Identities::new();
 static ENUMERATION: Once<Enumeration> = Once::new();
 
 /// A thread of this kernel's.
@@ -359,7 +359,7 @@ fn user_components(cpu: &CpuFpu<Ring0Processor>) -> ComponentSet {
         .difference(ComponentSet::TILES)
 }
 
-fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
+pub(crate) fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
     let memory = BoxedArea::for_layout(&layout).map_err(failed)?;
     Fpstate::new(layout, memory, &IDENTITIES).map_err(|refused| failed(refused.error))
 }

@@ -1,5 +1,8 @@
 //! The controls of a VMCS: what exits, and what an entry and an exit load.
 
+use fpstate_arch::{Enumeration, Instruction};
+use fpstate_native::cpuid;
+
 use super::field::Field;
 use super::msr;
 use super::operation::Unavailable;
@@ -41,8 +44,7 @@ const GROUPS: [Group; 5] = [
         field: Field::SecondaryControls,
         place: None,
         wanted: &[
-            1,  // EPT
-            20, // XSAVES and XRSTORS do not raise #UD
+            1, // EPT
         ],
     },
     Group {
@@ -92,6 +94,8 @@ impl Group {
     }
 }
 
+/// XSAVES and XRSTORS do not raise #UD: a secondary control of CPUs that have them.
+const XSAVES: u64 = 1 << 20;
 const DEVICE_NOT_AVAILABLE: u64 = 1 << 7;
 const MACHINE_CHECK: u64 = 1 << 18;
 
@@ -109,9 +113,13 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>) -> Result<(), Unavailable> {
         let value = unsafe { group.value() }?;
         vmcs.write(group.field, value);
     }
+    if Enumeration::read(cpuid).has(Instruction::Xsaves) {
+        let secondary = vmcs.read(Field::SecondaryControls);
+        vmcs.write(Field::SecondaryControls, secondary | XSAVES);
+        vmcs.write(Field::XssExitingBitmap, 0);
+    }
     vmcs.write(Field::ExceptionBitmap, DEVICE_NOT_AVAILABLE | MACHINE_CHECK);
     for zero in [
-        Field::XssExitingBitmap,
         Field::PageFaultMask,
         Field::PageFaultMatch,
         Field::Cr3TargetCount,
