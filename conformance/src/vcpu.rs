@@ -3,8 +3,8 @@
 //! Every instruction of the guest is a VM entry and exit of its own.
 
 use fpstate::{
-    AfterExit, BoxedArea, CpuFpu, GuestCr4, GuestFeatures, GuestFpu, GuestRegisterError,
-    GuestStateError, ImportError, Interception, Restoring, StandardImage, ThreadFpu, VmExit,
+    AfterExit, BoxedArea, CpuFpu, GuestFeatures, GuestFpu, GuestRegisterError, GuestStateError,
+    ImportError, Interception, Restoring, StandardImage, ThreadFpu, VmExit,
 };
 use fpstate_arch::{Component, ComponentSet, Fault, Pkru, Processor, XfdErr};
 use fpstate_model::ModelCpu;
@@ -15,9 +15,6 @@ use crate::memory::Memory;
 
 /// How often an instruction may raise #NM before it is taken for a livelock.
 const MOST_TRIES: u32 = 3;
-
-/// OSXSAVE and PKE.
-const CR4: GuestCr4 = GuestCr4::from_bits(1 << 18 | 1 << 22);
 
 /// CR0.TS = 0.
 const CR0: u64 = 1 << 31 | 1;
@@ -126,7 +123,7 @@ impl<'e> Vcpu<'e> {
             .expect("no fault of the host");
         for _ in 0..MOST_TRIES {
             let cpu = &mut self.cpu;
-            let entry = self.thread.load_guest_registers(&mut self.guest, cpu, CR4);
+            let entry = self.thread.load_guest_registers(&mut self.guest, cpu);
             let mut entry = entry.expect("entry");
             let result = instruction(entry.processor());
             let exit = match result {

@@ -9,15 +9,14 @@ use conformance::on_demand::{
 use conformance::pair::{Observed, Pair, observed, visible};
 use fpstate::switch::RegisterContent;
 use fpstate::{
-    BoxedArea, CpuFpu, DeviceNotAvailableError, EnterError, Expansion, ForkError, GuestCr4,
-    GuestEntryError, GuestFpu, GuestRegisterError, KernelUse, LeaveError, LifeError, Offer,
-    ResizeError, Restoring, SwitchError, ThreadFpu, VmExit,
+    BoxedArea, CpuFpu, DeviceNotAvailableError, EnterError, Expansion, ForkError, GuestEntryError,
+    GuestFpu, GuestRegisterError, KernelUse, LeaveError, LifeError, Offer, ResizeError, Restoring,
+    SwitchError, ThreadFpu, VmExit,
 };
 use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0, XfdErr, Xss};
 use fpstate_model::{Osxsave, Privilege};
 
 const NOW: Restoring = Restoring::Now;
-const OSXSAVE: GuestCr4 = GuestCr4::from_bits(1 << 18);
 
 /// A CPU that still has the XCR0 of the pair's guest, and somebody else on it.
 struct Lost<'e> {
@@ -33,7 +32,7 @@ fn lost(machine: &Machine) -> Lost<'_> {
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
     guest.write_xfd_err(TILE_DATA).expect("IA32_XFD_ERR");
     thread.enter_guest(guest, &mut cpu, NOW).expect("an entry");
-    let entry = thread.load_guest_registers(guest, &mut cpu, OSXSAVE);
+    let entry = thread.load_guest_registers(guest, &mut cpu);
     // Lost: it has no Drop, so this is as good as mem::forget().
     let _ = entry.expect("an entry");
     let xcr0 = cpu.processor().xgetbv();
@@ -101,10 +100,7 @@ const BY_THE_THREAD: [(&str, Operation); 14] = [
     }),
     ("load again", |l| {
         let Pair { thread, guest, .. } = &mut l.pair;
-        match thread
-            .load_guest_registers(guest, &mut l.cpu, OSXSAVE)
-            .err()
-        {
+        match thread.load_guest_registers(guest, &mut l.cpu).err() {
             Some(GuestEntryError::Switch(error)) => Some(error),
             Some(_) | None => None,
         }
@@ -239,7 +235,7 @@ fn refusal<'e>(
     cpu: &mut CpuFpu<Observed>,
 ) -> GuestEntryError {
     cpu.processor().take_trace();
-    let loaded = thread.load_guest_registers(guest, cpu, OSXSAVE);
+    let loaded = thread.load_guest_registers(guest, cpu);
     let error = loaded.map(|_| ()).expect_err("a refusal");
     assert_eq!(cpu.processor().take_trace(), []);
     error
@@ -269,9 +265,7 @@ fn a_guests_registers_are_loaded_only_by_its_thread_and_only_with_its_state_in_r
     thread.restore_before_use(&mut cpu).unwrap();
     let mut there = observed(&KIND, &machine, 1);
     assert_eq!(refusal(thread, guest, &mut there), outside, "another CPU");
-    let entry = thread
-        .load_guest_registers(guest, &mut cpu, OSXSAVE)
-        .unwrap();
+    let entry = thread.load_guest_registers(guest, &mut cpu).unwrap();
     let _ = entry.load_host_registers(VmExit::Other).unwrap();
 }
 
@@ -292,9 +286,7 @@ fn a_confidential_guest_does_not_run_with_the_xfd_of_another_state() {
     let outside = GuestEntryError::NotInRegisters { guest: guest.id() };
     assert_eq!(refusal(thread, guest, &mut cpu), outside);
     thread.restore_before_use(&mut cpu).unwrap();
-    let mut entry = thread
-        .load_guest_registers(guest, &mut cpu, OSXSAVE)
-        .unwrap();
+    let mut entry = thread.load_guest_registers(guest, &mut cpu).unwrap();
     assert_eq!(entry.processor().read_xfd(), Ok(ComponentSet::EMPTY));
     let _ = entry.load_host_registers(VmExit::Other).unwrap();
 }
@@ -310,7 +302,7 @@ fn an_entry_that_faults_leaves_the_hosts_registers() {
     let values = visible(&mut cpu, &machine);
     let model = cpu.processor().inner().inner();
     model.set_cr4_osxsave(Osxsave::Clear);
-    let loaded = thread.load_guest_registers(guest, &mut cpu, OSXSAVE);
+    let loaded = thread.load_guest_registers(guest, &mut cpu);
     let fault = GuestEntryError::Switch(SwitchError::Fault(Fault::InvalidOpcode));
     assert_eq!(loaded.map(|_| ()).unwrap_err(), fault);
     assert_eq!(cpu.processor().read_xfd_err(), Ok(XfdErr::NOTHING));
@@ -331,9 +323,9 @@ fn an_exit_that_faults_leaves_a_cpu_that_refuses() {
     let machine = Machine::ring0_with(&KIND, xcr0, Xss::AFTER_RESET);
     let (mut pair, mut cpu) = (Pair::new(&machine), observed(&KIND, &machine, 0));
     let Pair { thread, guest, .. } = &mut pair;
+    guest.write_xcr0(user).unwrap();
     thread.enter_guest(guest, &mut cpu, NOW).unwrap();
-    let cr4 = GuestCr4::from_bits(0);
-    let mut entry = thread.load_guest_registers(guest, &mut cpu, cr4).unwrap();
+    let mut entry = thread.load_guest_registers(guest, &mut cpu).unwrap();
     let processor = entry.processor();
     processor.write_xfd(xfd(TILE_DATA)).unwrap();
     processor.inner().inner().set_cpl(Privilege::Ring3);

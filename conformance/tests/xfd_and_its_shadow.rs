@@ -11,7 +11,7 @@ use conformance::on_demand::{
 };
 use conformance::pair::{Pair, visible};
 use fpstate::{
-    CpuFpu, DeviceNotAvailable, GuestCr4, KernelUse, Offer, Restore, Restoring, ThreadFpu, VmExit,
+    CpuFpu, DeviceNotAvailable, KernelUse, Offer, Restore, Restoring, ThreadFpu, VmExit,
 };
 use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0, XfdErr, Xss};
 use fpstate_model::ModelCpu;
@@ -213,8 +213,7 @@ fn an_xfd_that_was_passed_through_is_known_after_the_exit_and_the_hosts_when_the
         let mut two = two(&machine, &mut cpu);
         guest_in_registers(&mut two, &mut cpu);
         let Pair { thread, guest, .. } = &mut two.pair;
-        let cr4 = GuestCr4::from_bits(1 << 18);
-        let mut entry = thread.load_guest_registers(guest, &mut cpu, cr4).unwrap();
+        let mut entry = thread.load_guest_registers(guest, &mut cpu).unwrap();
         entry.processor().write_xfd(xfd(written)).unwrap();
         let _ = entry.load_host_registers(VmExit::Other).unwrap();
         assert_shadow(&mut cpu);

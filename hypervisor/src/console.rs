@@ -9,6 +9,8 @@ use crate::port;
 
 const COM1: u16 = 0x3f8;
 const DEBUG: u16 = 0xe9;
+const LINE_STATUS: u16 = 5;
+const TRANSMITTER_EMPTY: u8 = 1 << 6;
 
 struct Console {
     // SAFETY: an emulated PC has this port at this place.
@@ -41,6 +43,18 @@ pub fn print(arguments: fmt::Arguments<'_>) {
     if let Some(console) = &mut *CONSOLE.lock() {
         // The console takes every byte.
         let _ = console.write_fmt(arguments);
+    }
+}
+
+/// Waits until the last byte has left the serial port: an emulator that ends before would lose it.
+pub fn drain() {
+    // A byte takes 87 us at 115200 Bd; a machine without this port must not wait for ever.
+    for _ in 0..1_000_000 {
+        // SAFETY: 1: the kernel. 2: the transmitter's bits stay as they are when they are read.
+        let status = unsafe { port::read_byte(COM1 + LINE_STATUS) };
+        if status & TRANSMITTER_EMPTY != 0 {
+            return;
+        }
     }
 }
 

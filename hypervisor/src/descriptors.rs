@@ -68,22 +68,27 @@ fn new_stack() -> VirtAddr {
 
 fn load_idt() {
     let idt = Box::leak(Box::new(InterruptDescriptorTable::new()));
-    let table: *mut InterruptDescriptorTable = idt;
+    let table: *mut [u128; 256] = (&raw mut *idt).cast();
     for vector in 0..=u8::MAX {
         let stack = match vector {
             2 | 8 | 18 => FATAL_STACK,
             0..32 => EXCEPTION_STACK,
             _ => INTERRUPT_STACK,
         };
-        let entry = gate(stub_address(vector), stack);
-        // SAFETY: an IDT is 256 gates of 16 bytes, and `vector` is below 256.
-        unsafe { table.cast::<u128>().add(usize::from(vector)).write(entry) };
+        // INT3 and the system call may come from user mode.
+        let privilege = match vector {
+            3 | 0x80 => 3,
+            _ => 0,
+        };
+        let entry = gate(stub_address(vector), stack, privilege);
+        // SAFETY: an IDT is 256 gates of 16 bytes.
+        unsafe { (*table)[usize::from(vector)] = entry };
     }
     idt.load();
 }
 
-/// An interrupt gate of the kernel's code segment (SDM 3, 6.14.1); INT3 may come from user mode.
-fn gate(handler: u64, stack: u16) -> u128 {
+/// An interrupt gate of the kernel's code segment (SDM 3, 6.14.1), for INT n at `privilege` and above.
+fn gate(handler: u64, stack: u16, privilege: u8) -> u128 {
     const KERNEL_CODE: u128 = 8;
     const PRESENT_INTERRUPT_GATE: u128 = 0x8e;
     let handler = u128::from(handler);
@@ -92,7 +97,7 @@ fn gate(handler: u64, stack: u16) -> u128 {
     let high = handler >> 32;
     low | KERNEL_CODE << 16
         | (u128::from(stack) + 1) << 32
-        | PRESENT_INTERRUPT_GATE << 40
+        | (PRESENT_INTERRUPT_GATE | u128::from(privilege) << 5) << 40
         | middle << 48
         | high << 64
 }

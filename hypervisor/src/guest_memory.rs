@@ -3,10 +3,12 @@
 //! The guest sees it from address 0 on, one to one.
 
 use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::fmt;
 use core::ptr::NonNull;
+
+use spin::Mutex;
 
 /// Bytes of a guest's memory: one page of the nested page tables.
 pub const GUEST_MEMORY_LEN: usize = 2 << 20;
@@ -44,12 +46,20 @@ const LAYOUT: Layout = match Layout::from_size_align(GUEST_MEMORY_LEN, GUEST_MEM
     Err(_) => panic!("a power of two"),
 };
 
-/// A guest's memory.
-pub struct GuestMemory(NonNull<u8>);
+/// A guest's memory. The host reaches it by copies, one at a time.
+pub struct GuestMemory {
+    start: NonNull<u8>,
+    access: Mutex<()>,
+}
+
+// SAFETY: it owns the memory behind the pointer.
+unsafe impl Send for GuestMemory {}
+// SAFETY: accesses by shared references take turns.
+unsafe impl Sync for GuestMemory {}
 
 impl GuestMemory {
     /// Memory with tables, a hypercall instruction and a `program`.
-    pub fn with_program(program: &[u8], hypercall: [u8; 3]) -> Rc<Self> {
+    pub fn with_program(program: &[u8], hypercall: [u8; 3]) -> Arc<Self> {
         const PRESENT_WRITABLE: u64 = 3;
         const LARGE: u64 = 0x80;
         const RET: u8 = 0xc3;
@@ -64,21 +74,24 @@ impl GuestMemory {
         let [first, second, third] = hypercall;
         memory.write(HYPERCALL, &[first, second, third, RET]);
         memory.write(PROGRAM, program);
-        Rc::new(memory)
+        Arc::new(memory)
     }
 
     fn zeroed() -> Self {
         // SAFETY: the layout's size is not 0.
         let start = unsafe { alloc_zeroed(LAYOUT) };
         match NonNull::new(start) {
-            Some(start) => Self(start),
+            Some(start) => Self {
+                start,
+                access: Mutex::new(()),
+            },
             None => handle_alloc_error(LAYOUT),
         }
     }
 
     /// Where the host sees it.
     pub fn host_address(&self) -> u64 {
-        self.0.addr().get() as u64
+        self.start.addr().get() as u64
     }
 
     /// Writes `bytes`; the guest does not run meanwhile.
@@ -86,6 +99,7 @@ impl GuestMemory {
     /// # Panics
     /// Beyond the end: a mistake of this kernel's.
     pub fn write(&self, address: u64, bytes: &[u8]) {
+        let _alone = self.access.lock();
         let target = self.range(address, bytes.len());
         // SAFETY: `range` has checked that the bytes are the guest's memory; no reference to it exists.
         unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
@@ -104,6 +118,7 @@ impl GuestMemory {
     /// # Panics
     /// As [`write`](Self::write).
     pub fn read(&self, address: u64, bytes: &mut [u8]) {
+        let _alone = self.access.lock();
         let source = self.range(address, bytes.len());
         // SAFETY: as in `write`.
         unsafe { source.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
@@ -123,19 +138,19 @@ impl GuestMemory {
         let start = usize::try_from(address).unwrap_or(usize::MAX);
         assert!(start <= GUEST_MEMORY_LEN && len <= GUEST_MEMORY_LEN - start);
         // SAFETY: the line above.
-        unsafe { self.0.as_ptr().add(start) }
+        unsafe { self.start.as_ptr().add(start) }
     }
 }
 
 impl Drop for GuestMemory {
     fn drop(&mut self) {
         // SAFETY: `zeroed` allocated it with the same layout; whoever runs a guest in it has a share.
-        unsafe { dealloc(self.0.as_ptr(), LAYOUT) };
+        unsafe { dealloc(self.start.as_ptr(), LAYOUT) };
     }
 }
 
 impl fmt::Debug for GuestMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("GuestMemory").field(&self.0).finish()
+        f.debug_tuple("GuestMemory").field(&self.start).finish()
     }
 }

@@ -5,23 +5,15 @@ use core::arch::global_asm;
 use crate::guest_code::{enable, end, programs};
 use crate::guest_memory::{FOUND_IMAGE, GIVEN_IMAGE, PARAMETERS};
 
-/// Where the programs find the 64 bytes of LDTILECFG.
-pub const TILE_CONFIG: u64 = GIVEN_IMAGE;
-/// Where the first of three tiles is that they load: 16 rows of 64 bytes, 1 KB each.
-pub const TILES_GIVEN: u64 = GIVEN_IMAGE + 0x1000;
-/// Where they store a tile.
+/// Where a program stores a tile.
 pub const TILE_FOUND: u64 = FOUND_IMAGE;
-/// Where they store the tile configuration.
-pub const TILE_CONFIG_FOUND: u64 = FOUND_IMAGE + 0x8000;
 /// Parameters: what `write_cet` writes.
 pub const CET_PARAMETERS: u64 = 8;
 
 programs! {
-    /// Configures, loads TMM0 to TMM2; a step; TMM0 += TMM1 * TMM2, of signed bytes; a step; stores
-    /// TMM0.
+    /// Loads all registers from the given image; as many steps as its parameter says; TMM0 += TMM1 *
+    /// TMM2, of signed bytes; stores TMM0.
     multiply guest_multiply guest_multiply_end;
-    /// Stores the tile configuration, and all registers, as it finds them.
-    examine_tiles guest_examine_tiles guest_examine_tiles_end;
     /// Writes IA32_XSS, IA32_U_CET and IA32_PL3_SSP from its parameters; a step; the last two are what
     /// it wrote.
     write_cet guest_write_cet guest_write_cet_end;
@@ -34,43 +26,27 @@ global_asm!(
     ".globl guest_multiply, guest_multiply_end",
     "guest_multiply:",
     enable!(),
-    "mov esi, {config}",
-    "ldtilecfg [rsi]",
+    "mov r12, [rdi + 16]", // steps
     "mov esi, {given}",
-    "mov ecx, 64",
-    "tileloadd tmm0, [rsi + rcx*1]",
-    "tileloadd tmm1, [rsi + rcx*1 + 0x400]",
-    "tileloadd tmm2, [rsi + rcx*1 + 0x800]",
+    "mov eax, -1",
+    "mov edx, -1",
+    "xrstor64 [rsi]",
+    "2:",
+    "mov rbx, r12",
     "mov eax, 1",
-    "mov ebx, 1",
     "call r15",
+    "dec r12",
+    "jnz 2b",
     "tdpbssd tmm0, tmm1, tmm2",
-    "mov eax, 1",
-    "mov ebx, 2",
-    "call r15",
     "mov edi, {found}",
     "mov ecx, 64",
     "tilestored [rdi + rcx*1], tmm0",
     "xor ebx, ebx",
     end!(),
     "guest_multiply_end:",
-    ".globl guest_examine_tiles, guest_examine_tiles_end",
-    "guest_examine_tiles:",
-    enable!(),
-    "mov edi, {config_found}",
-    "sttilecfg [rdi]",
-    "mov edi, {found}",
-    "mov eax, -1",
-    "mov edx, -1",
-    "xsave64 [rdi]",
-    "xor ebx, ebx",
-    end!(),
-    "guest_examine_tiles_end:",
     ".popsection",
-    config = const TILE_CONFIG,
-    given = const TILES_GIVEN,
+    given = const GIVEN_IMAGE,
     found = const TILE_FOUND,
-    config_found = const TILE_CONFIG_FOUND,
 );
 
 global_asm!(

@@ -1,87 +1,91 @@
-//! What tests put into registers: images of all components, recognisable by a seed.
+//! What a user program's registers should hold: the image that it fills them from and compares them
+//! with.
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use fpstate::{Layout, LayoutError};
-use fpstate_arch::tile_config::TILE_CONFIG_LEN;
-use fpstate_arch::{Component, ComponentSet, Enumeration, TileConfig};
+use crate::user_code::{OPMASKS, PATTERN_LEN, VECTORS, Width};
 
-const MXCSR_MASK: Range<usize> = 28..32;
-/// Bytes of the legacy region that no instruction writes.
-const UNUSED: Range<usize> = 416..512;
-/// XSTATE_BV and the rest of the header.
-const HEADER: Range<usize> = 512..576;
+/// MXCSR with every exception masked.
+const MXCSR_INITIAL: u32 = 0x1f80;
+const FCW_INITIAL: u16 = 0x37f;
 
-/// A standard-format image for XRSTOR, every one of `components` in use.
-///
-/// # Errors
-/// [`LayoutError`], of a CPUID that contradicts itself.
-pub fn image(
-    enumeration: &Enumeration,
-    components: ComponentSet,
-    seed: u64,
-) -> Result<Vec<u8>, LayoutError> {
-    let layout = Layout::standard(enumeration, components)?;
-    let mut image = vec![0; layout.area_len()];
-    let mut words = Words(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let [low, high, ..] = seed.to_le_bytes();
-    image[0..2].copy_from_slice(&[0x7f, low & 0x0f]); // FCW: exceptions masked
-    image[3] = (high & 7) << 3; // FSW: TOP
-    image[4] = 0xff; // FTW: all occupied
-    let mxcsr = 0x1f80 | (u32::from(low) & 3) << 13;
-    image[24..28].copy_from_slice(&mxcsr.to_le_bytes());
-    for register in image[32..160].chunks_mut(16) {
-        words.fill(&mut register[..10]);
+/// An image in the form that the programs know: FXSAVE's, then vector registers, then opmasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<u8>);
+
+impl Pattern {
+    /// The initial configuration.
+    #[must_use]
+    pub fn initial() -> Self {
+        let mut pattern = Self(vec![0; PATTERN_LEN]);
+        pattern.set(0, &FCW_INITIAL.to_le_bytes());
+        pattern.set(24, &MXCSR_INITIAL.to_le_bytes());
+        pattern
     }
-    words.fill(&mut image[160..416]);
-    image[512..520].copy_from_slice(&components.bits().to_le_bytes());
-    for placed in layout.extended_components() {
-        let bytes = &mut image[placed.range()];
-        match placed.component() {
-            // 4 bytes are the register; BNDCFGU's low bits would switch bounds checks on.
-            Component::TileConfig => bytes.copy_from_slice(&whole_tiles()),
-            Component::Pkru => {
-                words.fill(&mut bytes[..4]);
-                // Bochs 3.0 lets key 0 forbid the kernel writes to its own pages (docs/surprises.md).
-                bytes[0] &= !3;
+
+    /// Values that another seed does not have. No exception is pending and all are masked.
+    #[must_use]
+    pub fn of_seed(seed: u64, width: Width) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut pattern = Self::initial();
+        let [low, high, flags, top, mxcsr, ..] = random.next().to_le_bytes();
+        // Masks stay set; rounding and precision control, condition codes and TOP vary.
+        pattern.set(
+            0,
+            &[0x7f, [0, 2, 3][usize::from(low % 3)] | (high & 3) << 2],
+        );
+        pattern.set(2, &[0, flags & 0x47 | (top & 7) << 3, 0xff]);
+        let mxcsr = MXCSR_INITIAL | u32::from(mxcsr) << 8 & 0xe000 | u32::from(mxcsr & 0x1f);
+        pattern.set(24, &mxcsr.to_le_bytes());
+        for register in 0..8 {
+            let at = 32 + 16 * register;
+            let [exponent, sign, ..] = random.next().to_le_bytes();
+            // A normal number: the integer bit is set, the exponent is not extreme.
+            pattern.set(at, &(random.next() | 1 << 63).to_le_bytes());
+            pattern.set(at + 8, &[exponent, 0x3f | sign & 0x80]);
+        }
+        let (bytes, count) = width.extent();
+        for register in 0..count {
+            for at in (0..bytes).step_by(8) {
+                let value = random.next().to_le_bytes();
+                pattern.set(VECTORS + 64 * register + at, &value);
+                if register < 16 && at < 16 {
+                    pattern.set(160 + 16 * register + at, &value);
+                }
             }
-            Component::BndCsr => words.fill(&mut bytes[9..16]),
-            _ => words.fill(bytes),
         }
+        match width {
+            Width::Xmm => pattern.0[VECTORS..].fill(0),
+            Width::Ymm => {}
+            Width::Zmm => {
+                for register in 0..8 {
+                    pattern.set(OPMASKS + 8 * register, &random.next().to_le_bytes());
+                }
+            }
+        }
+        pattern
     }
-    Ok(image)
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn set(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
 }
 
-/// Eight tiles of 16 rows of 64 bytes.
-pub fn whole_tiles() -> [u8; TILE_CONFIG_LEN] {
-    let mut config = TileConfig::INITIAL;
-    config.palette = 1;
-    config.colsb[..8].fill(64);
-    config.rows[..8].fill(16);
-    config.to_bytes()
-}
+/// Xorshift: equal seeds give equal values.
+struct Random(u64);
 
-/// The first byte at which registers differ that are saved in two images, bookkeeping aside.
-pub fn first_difference(given: &[u8], found: &[u8]) -> Option<usize> {
-    let differs = |&at: &usize| given[at] != found[at];
-    (0..given.len().min(found.len()))
-        .filter(|at| !MXCSR_MASK.contains(at) && !UNUSED.contains(at) && !HEADER.contains(at))
-        .find(differs)
-}
-
-/// Xorshift.
-struct Words(u64);
-
-impl Words {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            let [_, _, _, middle, ..] = self.0.to_le_bytes();
-            *byte = middle | 1; // in use, whatever the CPU goes by
-        }
+impl Random {
+    const fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
     }
 }

@@ -22,3 +22,15 @@ pub unsafe fn write_dword(port: u16, dword: u32) {
     // SAFETY: 1, 2: the caller's.
     unsafe { port.write(dword) }
 }
+
+/// Reads a byte.
+///
+/// # Safety
+/// 1. CPL is 0.
+/// 2. Reading `port` does nothing that the kernel does not expect.
+#[must_use]
+pub unsafe fn read_byte(port: u16) -> u8 {
+    let mut port = Port::new(port);
+    // SAFETY: 1, 2: the caller's.
+    unsafe { port.read() }
+}

@@ -2,6 +2,8 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::println;
 
@@ -54,6 +56,15 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl From<Result<(), String>> for Outcome {
+    fn from(result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// Counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -63,6 +74,16 @@ pub struct Tally {
     pub failed: u32,
     /// Scenarios that were not tried.
     pub skipped: u32,
+}
+
+/// The scenario of `all` with this name; if there is none, those whose names begin with it.
+pub fn named<'s>(all: &'s [Scenario], name: &str) -> Vec<&'s Scenario> {
+    match all.iter().find(|scenario| scenario.name == name) {
+        Some(scenario) => Vec::from([scenario]),
+        None => (all.iter())
+            .filter(|scenario| scenario.name.starts_with(name))
+            .collect(),
+    }
 }
 
 /// Runs the `scenarios` and prints a line for each.
@@ -87,4 +108,9 @@ pub fn run_all<'s>(scenarios: impl Iterator<Item = &'s Scenario>) -> Tally {
     }
     println!("1..{}", tally.passed + tally.failed + tally.skipped);
     tally
+}
+
+/// A step that went wrong.
+pub fn failed(reason: impl fmt::Display) -> Outcome {
+    Outcome::Failed(format!("{reason}"))
 }

@@ -57,6 +57,34 @@ pub struct TrapFrame {
     pub ss: u64,
 }
 
+impl TrapFrame {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: 0,
+        r11: 0,
+        r10: 0,
+        r9: 0,
+        r8: 0,
+        rbp: 0,
+        rdi: 0,
+        rsi: 0,
+        rdx: 0,
+        rcx: 0,
+        rbx: 0,
+        rax: 0,
+        vector: 0,
+        error_code: 0,
+        rip: 0,
+        cs: 0,
+        rflags: 0,
+        rsp: 0,
+        ss: 0,
+    };
+}
+
 /// CPUs that can be told apart by their local APIC's number.
 pub const MOST_CPUS: usize = 16;
 
@@ -65,7 +93,15 @@ pub type Handler = fn(&mut TrapFrame);
 
 static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 256];
 
-/// Lets `handler` run at `vector`, on every CPU.
+/// What runs at whatever happens in ring 3.
+static FROM_USER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Lets `handler` run at every exception, interrupt and system call in ring 3, on every CPU.
+pub fn handle_from_user(handler: Handler) {
+    FROM_USER.store(handler as *mut (), Ordering::Release);
+}
+
+/// Lets `handler` run at `vector` in ring 0, on every CPU.
 pub fn handle(vector: u8, handler: Handler) {
     let handler = handler as *mut ();
     HANDLERS[usize::from(vector)].store(handler, Ordering::Release);
@@ -153,18 +189,21 @@ pub unsafe fn attempt(code: extern "C" fn(u64), argument: u64) -> Result<(), Exc
 
 /// Called by the entry with every exception and interrupt.
 extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
-    let vector = frame.vector as usize % HANDLERS.len();
+    let vector = usize::from(frame.vector.to_le_bytes()[0]);
     let recovery = RECOVERY[cpu_number()].load(Ordering::Relaxed);
     if vector < 32 && recovery != 0 && frame.cs & 3 == 0 {
         // The stack has the recovery's own address, then where to go on.
-        let go_on = recovery as *const u64;
+        let go_on = (recovery + 8) as *const u64;
         // SAFETY: `attempt` put both words there and has not returned.
-        frame.rip = unsafe { go_on.add(1).read() };
+        frame.rip = unsafe { go_on.read() };
         frame.rsp = recovery;
         (frame.rax, frame.rdx) = (frame.vector, frame.error_code);
         return;
     }
-    let handler = HANDLERS[vector].load(Ordering::Acquire);
+    let handler = match frame.cs & 3 {
+        0 => HANDLERS[vector].load(Ordering::Acquire),
+        _ => FROM_USER.load(Ordering::Acquire),
+    };
     if handler.is_null() {
         println!(
             "Bail out! vector {vector}, error code {:#x}, RIP {:#x}, CR2 {:#x}",
@@ -174,7 +213,7 @@ extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
         );
         verdict::end(Verdict::Failed);
     }
-    // SAFETY: `handle` stored a `Handler` there.
+    // SAFETY: `handle` or `handle_from_user` stored a `Handler` there.
     let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
     handler(frame);
 }

@@ -53,10 +53,13 @@ pub enum Exit {
 }
 
 /// A vCPU of the hardware's.
-pub trait Hardware: fmt::Debug {
+pub trait Hardware: fmt::Debug + Send {
     /// Enters the guest and comes back at the next exit. The host's XCR0, extended registers and PKRU are
     /// the guest's already; interrupts are off.
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit;
+
+    /// The vCPU goes to another CPU: nothing of it stays in this one. Interrupts are off.
+    fn leave_cpu(&mut self) {}
 
     /// Continues behind the instruction that exited.
     fn skip_instruction(&mut self);
@@ -89,6 +92,10 @@ pub enum MsrAccess {
 impl<H: Hardware + ?Sized> Hardware for Box<H> {
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
         (**self).enter(registers)
+    }
+
+    fn leave_cpu(&mut self) {
+        (**self).leave_cpu();
     }
 
     fn skip_instruction(&mut self) {

@@ -5,9 +5,8 @@ use alloc::collections::TryReserveError;
 use core::fmt;
 
 use fpstate::{
-    AfterExit, BoxedArea, CpuFpu, EnterError, GuestCr4, GuestEntryError, GuestFpu,
-    GuestRegisterError, Interception, LeaveError, ResizeError, Restoring, SwitchError, ThreadFpu,
-    VmExit,
+    AfterExit, BoxedArea, CpuFpu, EnterError, GuestEntryError, GuestFpu, GuestRegisterError,
+    Interception, LeaveError, ResizeError, Restoring, SwitchError, ThreadFpu, VmExit,
 };
 use fpstate_arch::{Enumeration, Processor};
 use x86_64::instructions::interrupts::without_interrupts;
@@ -18,8 +17,6 @@ use crate::vcpu_emulation::{IA32_XFD, IA32_XFD_ERR, IA32_XSS};
 /// A guest that needs more exits than this between two stops is lost.
 const MOST_EXITS: u32 = 10_000;
 const DEVICE_NOT_AVAILABLE: u8 = 7;
-/// CR4.OSXSAVE and CR4.PKE.
-const OSXSAVE_PKE: u64 = 1 << 18 | 1 << 22;
 
 /// A vCPU: its hardware, its registers, its extended state.
 #[derive(Debug)]
@@ -108,43 +105,57 @@ pub fn run_entered<'e, P: Processor, H: Hardware + ?Sized>(
     vcpu: &mut Vcpu<'e, H>,
 ) -> Result<Stop, RunError> {
     for _ in 0..MOST_EXITS {
-        intercept(host, vcpu)?;
-        let (exit, after) = without_interrupts(|| one_entry(host, vcpu))?;
-        match after {
-            AfterExit::Nothing => {}
-            AfterExit::InjectDeviceNotAvailable => {
-                vcpu.hardware.inject(DEVICE_NOT_AVAILABLE, None);
-            }
-            AfterExit::Expand(expansion) => {
-                let storage =
-                    BoxedArea::for_layout(expansion.layout()).map_err(RunError::NoMemory)?;
-                let former = host.thread.expand(expansion, host.cpu, storage);
-                drop(former.map_err(|(error, _)| RunError::Expand(error))?);
-            }
-        }
-        match exit {
-            Exit::Cpuid => vcpu.emulate_cpuid(host)?,
-            Exit::Xsetbv => vcpu.emulate_xsetbv(),
-            Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
-            Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
-            // Dealt with above; an interrupt when interrupts were on again.
-            Exit::DeviceNotAvailable | Exit::Interrupt => {}
-            Exit::Hypercall => {
-                vcpu.hardware.skip_instruction();
-                let GeneralRegisters { rax, rbx, .. } = vcpu.registers;
-                return Ok(Stop::Hypercall {
-                    number: rax,
-                    value: rbx,
-                });
-            }
-            Exit::Halt => {
-                vcpu.hardware.skip_instruction();
-                return Ok(Stop::Halt);
-            }
-            Exit::Other(code) => return Err(RunError::Exit { code }),
+        if let Some(stop) = round(host, vcpu)? {
+            return Ok(stop);
         }
     }
     Err(RunError::TooManyExits)
+}
+
+/// One entry and what its exit calls for; the stop, if it was one. Between two rounds the thread can be
+/// preempted, and go on on another CPU after [`leave_cpu`](Hardware::leave_cpu).
+///
+/// # Errors
+/// [`RunError`]; the thread is still in the guest.
+pub fn round<'e, P: Processor, H: Hardware + ?Sized>(
+    host: &mut Host<'_, 'e, P>,
+    vcpu: &mut Vcpu<'e, H>,
+) -> Result<Option<Stop>, RunError> {
+    intercept(host, vcpu)?;
+    let (exit, after) = without_interrupts(|| one_entry(host, vcpu))?;
+    match after {
+        AfterExit::Nothing => {}
+        AfterExit::InjectDeviceNotAvailable => {
+            vcpu.hardware.inject(DEVICE_NOT_AVAILABLE, None);
+        }
+        AfterExit::Expand(expansion) => {
+            let storage = BoxedArea::for_layout(expansion.layout()).map_err(RunError::NoMemory)?;
+            let former = host.thread.expand(expansion, host.cpu, storage);
+            drop(former.map_err(|(error, _)| RunError::Expand(error))?);
+        }
+    }
+    match exit {
+        Exit::Cpuid => vcpu.emulate_cpuid(host)?,
+        Exit::Xsetbv => vcpu.emulate_xsetbv(),
+        Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
+        Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
+        // Dealt with above; an interrupt when interrupts were on again.
+        Exit::DeviceNotAvailable | Exit::Interrupt => {}
+        Exit::Hypercall => {
+            vcpu.hardware.skip_instruction();
+            let GeneralRegisters { rax, rbx, .. } = vcpu.registers;
+            return Ok(Some(Stop::Hypercall {
+                number: rax,
+                value: rbx,
+            }));
+        }
+        Exit::Halt => {
+            vcpu.hardware.skip_instruction();
+            return Ok(Some(Stop::Halt));
+        }
+        Exit::Other(code) => return Err(RunError::Exit { code }),
+    }
+    Ok(None)
 }
 
 /// Interrupts are off.
@@ -155,12 +166,9 @@ fn one_entry<'e, P: Processor, H: Hardware + ?Sized>(
     host.thread
         .restore_before_use(host.cpu)
         .map_err(RunError::Restore)?;
-    // The guest's writes to CR4 do not exit: it may set these bits and use XCR0 and PKRU at
-    // once, so they are loaded whatever CR4 is now.
-    let cr4 = GuestCr4::from_bits(vcpu.hardware.cr4() | OSXSAVE_PKE);
     let entry = host
         .thread
-        .load_guest_registers(&mut vcpu.fpu, host.cpu, cr4)
+        .load_guest_registers(&mut vcpu.fpu, host.cpu)
         .map_err(RunError::Entry)?;
     let exit = vcpu.hardware.enter(&mut vcpu.registers);
     let vm_exit = if exit == Exit::DeviceNotAvailable {

@@ -1,6 +1,6 @@
 //! The end: the emulator stops with a status.
 
-use crate::port;
+use crate::{console, port};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub fn end(verdict: Verdict) -> ! {
         Verdict::Passed => 0,
         Verdict::Failed => 1,
     };
+    console::drain();
     // SAFETY: 1: the kernel. 2: the device is there, or nothing is.
     unsafe { port::write_dword(QEMU_EXIT, value) };
     for &byte in b"Shutdown" {

@@ -1,7 +1,7 @@
 //! Which hardware this CPU has for guests.
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use crate::guest_code::Program;
 use crate::guest_memory::GuestMemory;
@@ -28,7 +28,7 @@ impl Virtualization {
     }
 
     /// A guest's memory with `program` in it.
-    pub fn memory(self, program: Program) -> Rc<GuestMemory> {
+    pub fn memory(self, program: Program) -> Arc<GuestMemory> {
         let hypercall = match self {
             Self::Svm => SvmVcpu::HYPERCALL,
             Self::Vmx => VmxVcpu::HYPERCALL,
@@ -40,10 +40,10 @@ impl Virtualization {
     ///
     /// # Panics
     /// On a CPU whose VMX lacks what every CPU with AVX has.
-    pub fn vcpu(self, memory: &Rc<GuestMemory>) -> Box<dyn Hardware> {
+    pub fn vcpu(self, memory: &Arc<GuestMemory>) -> Box<dyn Hardware> {
         match self {
-            Self::Svm => Box::new(SvmVcpu::new(Rc::clone(memory))),
-            Self::Vmx => match VmxVcpu::new(Rc::clone(memory)) {
+            Self::Svm => Box::new(SvmVcpu::new(Arc::clone(memory))),
+            Self::Vmx => match VmxVcpu::new(Arc::clone(memory)) {
                 Ok(vcpu) => Box::new(vcpu),
                 Err(lacking) => panic!("{lacking}"),
             },

@@ -2,33 +2,28 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
-use core::fmt;
+use alloc::sync::Arc;
 
 use fpstate::{
-    BoxedArea, CpuFpu, Fpstate, Grantee, GuestFeatures, GuestFpu, Identities, KernelUse, Layout,
-    Offer, Permissions, SignalStacks, SwitchError, ThreadFpu,
+    BoxedArea, CpuFpu, Fpstate, Grantee, GuestFeatures, GuestFpu, KernelUse, Layout, Offer,
+    Permissions, SignalStacks,
 };
-use fpstate_arch::{ComponentSet, Enumeration, Format, Processor};
-use fpstate_native::{Ring0Processor, cpuid};
-use spin::Once;
+use fpstate_arch::{ComponentSet, Format};
+use fpstate_native::Ring0Processor;
+use x86_64::instructions::interrupts;
 
 use crate::guest_code::{END, Program, STEP, parameter};
 use crate::guest_memory::{self, GuestMemory};
-use crate::pattern;
-use crate::scenario::Outcome;
+use crate::host_registers::{enumeration, overwrite, user_finds, user_writes};
+use crate::percpu::{self, KernelThreadFpu};
+use crate::println;
+use crate::random_image;
+use crate::scenario::{Outcome, failed};
 use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
 use crate::virtualization::Virtualization;
 
-pub(crate) static IDENTITIES: Identities = Identities::new();
-static ENUMERATION: Once<Enumeration> = Once::new();
-
-/// A thread of this kernel's.
-pub type Thread = ThreadFpu<'static, BoxedArea>;
 type GuestState = GuestFpu<'static, BoxedArea>;
 
 /// A CPU, the thread that runs on it, and what guests are offered.
@@ -41,8 +36,32 @@ pub struct Workbench {
     /// The CPU.
     pub cpu: CpuFpu<Ring0Processor>,
     /// The thread.
-    pub thread: Thread,
+    pub thread: KernelThreadFpu,
     virtualization: Virtualization,
+    _registers: Taken,
+}
+
+/// The registers of this CPU, taken from its [`PerCpu`](percpu::PerCpu), which gets a new
+/// [`CpuFpu`] afterwards. Meanwhile interrupts are on, as where a kernel runs vCPUs.
+#[derive(Debug)]
+struct Taken;
+
+impl Taken {
+    /// A scenario begins with no thread alive: what a broken twin may have left there is nobody's.
+    fn from_kernel() -> Self {
+        percpu::with(|cpu| cpu.fpu.discard_registers());
+        interrupts::enable();
+        Self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        interrupts::disable();
+        if let Err(reason) = percpu::bring_up() {
+            println!("# {reason}");
+        }
+    }
 }
 
 /// A guest and its memory.
@@ -51,12 +70,7 @@ pub struct Guest {
     /// The vCPU.
     pub vcpu: Vcpu<'static, Box<dyn Hardware>>,
     /// Its memory.
-    pub memory: Rc<GuestMemory>,
-}
-
-/// A step that went wrong.
-pub fn failed(reason: impl fmt::Display) -> Outcome {
-    Outcome::Failed(format!("{reason}"))
+    pub memory: Arc<GuestMemory>,
 }
 
 /// A scenario that this machine cannot have.
@@ -69,11 +83,6 @@ pub fn outcome(result: Result<(), Outcome>) -> Outcome {
     result.err().unwrap_or(Outcome::Passed)
 }
 
-/// CPUID of this machine, read once.
-pub fn enumeration() -> &'static Enumeration {
-    ENUMERATION.call_once(|| Enumeration::read(cpuid))
-}
-
 impl Workbench {
     /// A CPU that was just brought up, and a new thread.
     ///
@@ -82,15 +91,16 @@ impl Workbench {
     pub fn new() -> Result<Self, Outcome> {
         let virtualization =
             Virtualization::of_this_cpu().ok_or_else(|| skipped("no hardware for guests"))?;
-        let offer = Offer::for_ring0(enumeration());
+        let offer = *percpu::offer();
         if offer.instructions().save().format() == Format::Fxsave {
             return Err(skipped("no XSAVE"));
         }
+        let taken = Taken::from_kernel();
         // SAFETY: 1 to 4: this kernel. 5: `trap` has both. 6, 7: no shadow stacks, no user pages.
         let processor = unsafe { Ring0Processor::assume_ring0() };
         let (instructions, registers) = (offer.instructions(), offer.control_registers());
-        let cpu =
-            CpuFpu::bring_up(processor, 0, &IDENTITIES, instructions, registers).map_err(failed)?;
+        let cpu = CpuFpu::bring_up(processor, 0, &percpu::IDENTITIES, instructions, registers)
+            .map_err(failed)?;
         let mut permissions = Permissions::new(&offer);
         for component in offer.on_demand().iter() {
             let number = component.number().into();
@@ -101,13 +111,14 @@ impl Workbench {
         let (user, supervisor) = (permissions.guest_maximum(), offer.guest_supervisor());
         let permit = permissions.freeze_guests();
         let features = GuestFeatures::new(&offer, permit, user, supervisor).map_err(failed)?;
-        let thread = ThreadFpu::new(new_state(offer.thread_layout())?);
+        let thread = percpu::new_thread().map_err(failed)?;
         Ok(Self {
             offer,
             features,
             cpu,
             thread,
             virtualization,
+            _registers: taken,
         })
     }
 
@@ -115,8 +126,8 @@ impl Workbench {
     ///
     /// # Errors
     /// No memory.
-    pub fn new_thread(&self) -> Result<Thread, Outcome> {
-        Ok(ThreadFpu::new(new_state(self.offer.thread_layout())?))
+    pub fn new_thread(&self) -> Result<KernelThreadFpu, Outcome> {
+        percpu::new_thread().map_err(failed)
     }
 
     /// The extended state of a new guest.
@@ -133,7 +144,7 @@ impl Workbench {
     /// # Errors
     /// The memory does not fit.
     pub fn new_guest_state_in(&self, storage: BoxedArea) -> Result<GuestState, Outcome> {
-        let state = Fpstate::new(self.offer.guest_layout(), storage, &IDENTITIES)
+        let state = Fpstate::new(self.offer.guest_layout(), storage, &percpu::IDENTITIES)
             .map_err(|refused| failed(refused.error))?;
         GuestFpu::offered(state, self.features).map_err(|(error, _)| failed(error))
     }
@@ -179,7 +190,8 @@ impl Workbench {
     /// # Errors
     /// CPUID contradicts itself.
     pub fn let_hold(&self, guest: &Guest, seed: u64, steps: u64) -> Result<(), Outcome> {
-        let image = pattern::image(enumeration(), self.guest_components(), seed).map_err(failed)?;
+        let image =
+            random_image::image(enumeration(), self.guest_components(), seed).map_err(failed)?;
         guest.memory.write(guest_memory::GIVEN_IMAGE, &image);
         guest.set(parameter::STEPS, steps);
         guest.set(parameter::IMAGE_LEN, image.len() as u64);
@@ -260,7 +272,7 @@ impl Workbench {
     /// # Errors
     /// A fault.
     pub fn overwrite_registers(&mut self) -> Result<(), Outcome> {
-        load(&mut self.cpu, 0xdead)
+        overwrite(&mut self.cpu)
     }
 }
 
@@ -299,69 +311,9 @@ pub fn require_end(stop: Stop) -> Result<(), Outcome> {
     }
 }
 
-/// `thread`'s user code fills all registers but PKRU from `seed`.
-///
-/// # Errors
-/// The state cannot be restored.
-pub fn user_writes(
-    thread: &mut Thread,
-    cpu: &mut CpuFpu<Ring0Processor>,
-    seed: u64,
-) -> Result<(), Outcome> {
-    thread.restore_before_use(cpu).map_err(failed)?;
-    load(cpu, seed)
-}
-
-/// `thread`'s user code finds what it wrote.
-///
-/// # Errors
-/// It does not.
-pub fn user_finds(
-    thread: &mut Thread,
-    cpu: &mut CpuFpu<Ring0Processor>,
-    seed: u64,
-) -> Result<(), Outcome> {
-    thread.restore_before_use(cpu).map_err(failed)?;
-    let components = user_components(cpu);
-    let given = pattern::image(enumeration(), components, seed).map_err(failed)?;
-    let found = registers(cpu)?;
-    match pattern::first_difference(&given, &found) {
-        None => Ok(()),
-        Some(at) => Err(failed(format!("the host's registers differ at byte {at}"))),
-    }
-}
-
-/// What the registers hold now, all but PKRU.
-fn registers(cpu: &mut CpuFpu<Ring0Processor>) -> Result<Vec<u8>, Outcome> {
-    let components = user_components(cpu);
-    let len = pattern::image(enumeration(), components, 0)
-        .map_err(failed)?
-        .len();
-    let mut memory = Aligned::zeroed(len);
-    let saved = cpu.processor().xsave(memory.bytes(), components);
-    saved.map_err(|fault| failed(SwitchError::Fault(fault)))?;
-    Ok(memory.bytes().to_vec())
-}
-
-fn load(cpu: &mut CpuFpu<Ring0Processor>, seed: u64) -> Result<(), Outcome> {
-    let components = user_components(cpu);
-    let image = pattern::image(enumeration(), components, seed).map_err(failed)?;
-    let mut memory = Aligned::zeroed(image.len());
-    memory.bytes().copy_from_slice(&image);
-    let loaded = cpu.processor().xrstor(memory.bytes(), components);
-    loaded.map_err(|fault| failed(SwitchError::Fault(fault)))
-}
-
-/// What user code has in registers, tiles aside.
-fn user_components(cpu: &CpuFpu<Ring0Processor>) -> ComponentSet {
-    cpu.switched_components()
-        .intersection(enumeration().user_components())
-        .difference(ComponentSet::TILES)
-}
-
 pub(crate) fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
     let memory = BoxedArea::for_layout(&layout).map_err(failed)?;
-    Fpstate::new(layout, memory, &IDENTITIES).map_err(|refused| failed(refused.error))
+    Fpstate::new(layout, memory, &percpu::IDENTITIES).map_err(|refused| failed(refused.error))
 }
 
 /// CR4.OSXSAVE, and CR4.PKE if PKRU is among the components.
@@ -372,25 +324,4 @@ const fn cr4_bits(xcr0: ComponentSet) -> u64 {
         0
     };
     1 << 18 | pke
-}
-
-/// Bytes at a multiple of 64.
-#[derive(Debug)]
-pub struct Aligned {
-    memory: Vec<u8>,
-    len: usize,
-}
-
-impl Aligned {
-    /// Zeros.
-    pub fn zeroed(len: usize) -> Self {
-        let memory = vec![0; len + 63];
-        Self { memory, len }
-    }
-
-    /// The bytes.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        let start = self.memory.as_ptr().align_offset(64);
-        &mut self.memory[start..start + self.len]
-    }
 }

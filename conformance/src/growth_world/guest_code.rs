@@ -1,6 +1,6 @@
 //! What a guest does between VM entry and exit, on the registers that the host loaded for it.
 
-use fpstate::{GuestCr4, Interception, VmExit};
+use fpstate::{Interception, VmExit};
 use fpstate_arch::{Component, ComponentSet, Fault, Pkru, Processor, Xfd};
 use fpstate_model::{Osxsave, Pke, TaskSwitched};
 
@@ -50,18 +50,6 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) const fn cr4(self) -> GuestCr4 {
-        let osxsave = match self.osxsave {
-            Osxsave::Clear => 0,
-            Osxsave::Set => 1 << 18,
-        };
-        let pke = match self.pke {
-            Pke::Clear => 0,
-            Pke::Set => 1 << 22,
-        };
-        GuestCr4::from_bits(osxsave | pke)
-    }
-
     /// What XSAVE instructions and AMX see of XCR0.
     pub(super) const fn enabled(self, guest: &GuestReference) -> ComponentSet {
         match self.osxsave {
@@ -80,11 +68,6 @@ impl Control {
             Exit::Interrupt | Exit::WriteXfd(_) => VmExit::Other,
         }
     }
-
-    /// Whether the guest's PKRU is in the register.
-    const fn loads_pkru(self, guest: &GuestReference) -> bool {
-        matches!(self.pke, Pke::Set) || guest.xcr0.contains(Component::Pkru)
-    }
 }
 
 /// A guest between entry and exit.
@@ -92,8 +75,6 @@ pub(super) struct Run<'r, P> {
     pub(super) processor: &'r mut P,
     /// Every component of states.
     pub(super) all: ComponentSet,
-    pub(super) host_xcr0: ComponentSet,
-    pub(super) host_pkru: Pkru,
     pub(super) control: Control,
     pub(super) guest: &'r mut GuestReference,
     pub(super) expected: &'r mut Expected,
@@ -128,21 +109,12 @@ impl<P: Hardware> Run<'_, P> {
 
     /// The guest finds its own registers.
     fn check_registers(&mut self) -> Result<(), String> {
-        let xcr0 = match self.control.osxsave {
-            Osxsave::Clear => self.host_xcr0,
-            Osxsave::Set => self.guest.xcr0,
-        };
-        let pkru = if self.control.loads_pkru(self.guest) {
-            self.guest.pkru
-        } else {
-            self.host_pkru
-        };
         let expected = (
-            Ok(xcr0),
+            Ok(self.guest.xcr0),
             Ok(self.guest.xss),
             Ok(self.expected.register_xfd()),
             Ok(self.guest.xfd_err),
-            Ok(pkru),
+            Ok(self.guest.pkru),
         );
         let found = (
             self.processor.xgetbv(),

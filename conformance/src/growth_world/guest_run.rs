@@ -31,13 +31,11 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         }
         let mut entry = current
             .fpu
-            .load_guest_registers(&mut guest.fpu, &mut on.fpu, control.cr4())
+            .load_guest_registers(&mut guest.fpu, &mut on.fpu)
             .map_err(|error| format!("entry: {error}"))?;
         let mut run = Run {
             processor: entry.processor(),
             all: self.all,
-            host_xcr0: self.offer.control_registers().xcr0.components(),
-            host_pkru: on.pkru,
             control,
             guest: &mut guest.reference,
             expected: self.expected.get_mut(&id).expect("a reference"),

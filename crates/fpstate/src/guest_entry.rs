@@ -24,26 +24,6 @@ use crate::switch::{ControlOwner, RegisterContent};
 use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
-/// A guest's CR4, of which two bits decide what it can do with its XCR0 and PKRU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GuestCr4(u64);
-
-impl GuestCr4 {
-    /// The register.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    const fn osxsave(self) -> bool {
-        self.0 & 1 << 18 != 0
-    }
-
-    const fn pke(self) -> bool {
-        self.0 & 1 << 22 != 0
-    }
-}
-
 /// Why the guest exited, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VmExit {
@@ -79,8 +59,8 @@ pub enum AfterExit<'e> {
 /// ```compile_fail,E0499
 /// # use fpstate::*; use fpstate_arch::Processor;
 /// # fn f<'e>(thread: &mut ThreadFpu<'e, BoxedArea>, guest: &mut GuestFpu<'e, BoxedArea>,
-/// #     cpu: &mut CpuFpu<impl Processor>, cr4: GuestCr4) {
-/// let entry = thread.load_guest_registers(guest, cpu, cr4).unwrap();
+/// #     cpu: &mut CpuFpu<impl Processor>) {
+/// let entry = thread.load_guest_registers(guest, cpu).unwrap();
 /// cpu.release_tiles().unwrap(); // host code that uses the CPU
 /// entry.load_host_registers(VmExit::Other).unwrap();
 /// # }
@@ -114,13 +94,15 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// Just before the VM entry, interrupts off: IA32_XFD_ERR, XCR0, IA32_XSS and PKRU become the
     /// guest's where they differ. PKRU last: from there on user pages are the guest's.
     ///
+    /// XCR0 and PKRU whatever the guest's CR4 says of OSXSAVE and PKE now: it may change without an
+    /// exit, and XRSTOR changes PKRU with CR4.PKE = 0 (Linux commit 37486135d3a7).
+    ///
     /// # Errors
     /// [`GuestEntryError`]; the registers are the host's then.
     pub fn load_guest_registers<'c, P: Processor>(
         &'c mut self,
         guest: &'c mut GuestFpu<'e, S>,
         cpu: &'c mut CpuFpu<P>,
-        cr4: GuestCr4,
     ) -> Result<GuestEntry<'c, 'e, P, S>, GuestEntryError> {
         let (asked, running) = (guest.id(), self.running_guest());
         if running != Some(asked) {
@@ -139,7 +121,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             guest,
             loaded: Loaded::default(),
         };
-        match entry.load(cr4) {
+        match entry.load() {
             Ok(()) => Ok(entry),
             Err(fault) => {
                 entry.unload().map_err(GuestEntryError::fault)?;
@@ -169,7 +151,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         self.cpu.processor()
     }
 
-    fn load(&mut self, cr4: GuestCr4) -> Result<(), Fault> {
+    fn load(&mut self) -> Result<(), Fault> {
         let registers = self.guest.registers;
         self.cpu.set_control(ControlOwner::Guest);
         if registers.xfd_err != XfdErr::NOTHING {
@@ -178,7 +160,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         if self.is_sealed() {
             return self.expect_changes();
         }
-        if cr4.osxsave() && registers.xcr0 != self.cpu.host_xcr0() {
+        if registers.xcr0 != self.cpu.host_xcr0() {
             self.cpu.processor().xsetbv(registers.xcr0)?;
             self.loaded.xcr0 = Register::Guests;
         }
@@ -186,10 +168,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
             self.cpu.processor().write_xss(registers.xss)?;
             self.loaded.xss = Register::Guests;
         }
-        let in_xcr0 = registers.xcr0.components().contains(Component::Pkru);
-        let host_has_it = self.cpu.host_xcr0().components().contains(Component::Pkru);
-        // With XCR0 alone XRSTOR can change it (Linux commit 37486135d3a7).
-        if host_has_it && (in_xcr0 || cr4.pke()) {
+        if self.cpu.host_xcr0().components().contains(Component::Pkru) {
             self.loaded.host_pkru = Some(self.cpu.processor().rdpkru()?);
             if self.loaded.host_pkru != Some(registers.pkru) {
                 self.cpu.processor().wrpkru(registers.pkru)?;

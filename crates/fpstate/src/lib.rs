@@ -132,7 +132,7 @@ pub use device_not_available::{DeviceNotAvailable, DeviceNotAvailableError};
 pub use errno::Errno;
 pub use growth::{Expansion, ResizeError};
 pub use guest::{GuestFpu, GuestStateError};
-pub use guest_entry::{AfterExit, GuestCr4, GuestEntry, GuestEntryError, VmExit};
+pub use guest_entry::{AfterExit, GuestEntry, GuestEntryError, VmExit};
 pub use guest_features::{GuestFeatures, GuestFeaturesError};
 pub use guest_registers::{GuestRegisterError, Interception};
 pub use guest_switch::{EnterError, LeaveError};

@@ -26,8 +26,8 @@ macro_rules! refused {
 refused! {
     /// The CPU is used while a guest's XCR0 is loaded.
     cpu_in_guest "E0499"
-    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>, cr4: GuestCr4)" {
-        "let entry = thread.load_guest_registers(guest, cpu, cr4).unwrap();"
+    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>)" {
+        "let entry = thread.load_guest_registers(guest, cpu).unwrap();"
     }
     right "entry.load_host_registers(VmExit::Other).unwrap(); cpu.resume().unwrap();"
     wrong "cpu.resume().unwrap(); entry.load_host_registers(VmExit::Other).unwrap();"
@@ -36,8 +36,8 @@ refused! {
 refused! {
     /// The thread is switched then.
     thread_in_guest "E0499"
-    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>, cr4: GuestCr4)" {
-        "let entry = thread.load_guest_registers(guest, cpu, cr4).unwrap();"
+    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>)" {
+        "let entry = thread.load_guest_registers(guest, cpu).unwrap();"
     }
     right "entry.load_host_registers(VmExit::Other).unwrap(); thread.areas();"
     wrong "thread.areas(); entry.load_host_registers(VmExit::Other).unwrap();"
@@ -46,8 +46,8 @@ refused! {
 refused! {
     /// The VMM writes the guest's XCR0 then.
     registers_in_guest "E0499"
-    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>, cr4: GuestCr4)" {
-        "let entry = thread.load_guest_registers(guest, cpu, cr4).unwrap();"
+    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, guest: &mut GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>)" {
+        "let entry = thread.load_guest_registers(guest, cpu).unwrap();"
     }
     right "entry.load_host_registers(VmExit::Other).unwrap(); guest.xsetbv(0, 1).unwrap();"
     wrong "guest.xsetbv(0, 1).unwrap(); entry.load_host_registers(VmExit::Other).unwrap();"
@@ -56,8 +56,8 @@ refused! {
 refused! {
     /// The vCPU ends then.
     guest_freed_in_guest "E0505"
-    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, mut guest: GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>, cr4: GuestCr4)" {
-        "let entry = thread.load_guest_registers(&mut guest, cpu, cr4).unwrap();"
+    "<'e, S: AreaStorage>(thread: &mut ThreadFpu<'e, S>, mut guest: GuestFpu<'e, S>, cpu: &mut CpuFpu<impl Processor>)" {
+        "let entry = thread.load_guest_registers(&mut guest, cpu).unwrap();"
     }
     right "entry.load_host_registers(VmExit::Other).unwrap(); drop(guest.into_storage());"
     wrong "drop(guest.into_storage()); entry.load_host_registers(VmExit::Other).unwrap();"

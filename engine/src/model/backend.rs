@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fpstate::{BoxedArea, CpuFpu, GuestCr4, Permissions, Switch, ThreadFpu};
+use fpstate::{BoxedArea, CpuFpu, Permissions, Switch, ThreadFpu};
 use fpstate_arch::{Component, ComponentSet, Processor};
 use fpstate_model::{ModelCpu, RegisterFile};
 
@@ -28,8 +28,6 @@ pub(crate) struct Model {
     pub(super) task_components: ComponentSet,
     /// What guests do.
     pub(super) guest_components: ComponentSet,
-    /// Guests' CR4: OSXSAVE and PKE, where the CPU has them.
-    pub(super) guest_cr4: GuestCr4,
     /// Where the CPU has tiles.
     pub(super) processes: Option<Arc<Processes>>,
     /// AMD keeps FIP, FDP and FOP only with an exception pending, and no pattern has one pending.

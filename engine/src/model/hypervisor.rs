@@ -36,10 +36,9 @@ pub(super) fn step_guest<'e>(
         return Ok(Stepped::Called);
     };
     let xfd = task.thread.guest_xfd_interception(&vcpu.guest)?;
-    let cr4 = worker.backend.guest_cr4;
     let mut entry = task
         .thread
-        .load_guest_registers(&mut vcpu.guest, &mut worker.cpu, cr4)?;
+        .load_guest_registers(&mut vcpu.guest, &mut worker.cpu)?;
     let step = vcpu.code.step(&mut GuestCpu::new(entry.processor(), xfd));
     let exit = match step {
         GuestStep::Exits(Exit::DeviceNotAvailable) => VmExit::DeviceNotAvailable {

@@ -142,7 +142,6 @@ fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) 
         components: guest.union(offer.on_demand()),
         task_components: task.difference(ComponentSet::TILES),
         guest_components: offered.user().union(offered.supervisor()),
-        guest_cr4: world.guest_cr4,
         processes: world.processes.clone(),
         random: fastrand::Rng::with_seed(config.seed()),
     }

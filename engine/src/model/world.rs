@@ -3,19 +3,14 @@
 use std::sync::Arc;
 
 use fpstate::{
-    Grantee, GuestCr4, GuestFeatures, GuestFeaturesError, Offer, PermissionError, Permissions,
-    SignalStacks,
+    Grantee, GuestFeatures, GuestFeaturesError, Offer, PermissionError, Permissions, SignalStacks,
 };
 use fpstate_arch::Component;
-use fpstate_arch::xsave_header::Format;
 
 use super::backend::Processes;
 use crate::config::GuestMix;
 use crate::report::TileGuests;
 use crate::schedule::SliceError;
-
-const OSXSAVE: u64 = 1 << 18;
-const PKE: u64 = 1 << 22;
 
 /// What guests are offered, and what processes may do.
 #[derive(Clone, Debug)]
@@ -25,7 +20,6 @@ pub(super) struct World {
     /// By one that did not.
     pub(super) offered_without_permission: GuestFeatures,
     pub(super) guests: GuestMix,
-    pub(super) guest_cr4: GuestCr4,
     /// Of tasks; where the CPU has tiles.
     pub(super) processes: Option<Arc<Processes>>,
 }
@@ -48,7 +42,6 @@ impl World {
             offered,
             offered_without_permission,
             guests,
-            guest_cr4: guest_cr4(offer),
             processes: (guests == GuestMix::WithTiles).then_some(processes),
         })
     }
@@ -72,13 +65,4 @@ fn features(
     let permit = permissions.freeze_guests();
     let (user, supervisor) = (permissions.guest_maximum(), offer.guest_supervisor());
     GuestFeatures::new(offer, permit, user, supervisor)
-}
-
-fn guest_cr4(offer: &Offer<'_>) -> GuestCr4 {
-    let osxsave = match offer.instructions().save().format() {
-        Format::Fxsave => 0,
-        Format::Standard | Format::Compacted => OSXSAVE,
-    };
-    let has_keys = offer.user_components().contains(Component::Pkru);
-    GuestCr4::from_bits(osxsave | if has_keys { PKE } else { 0 })
 }

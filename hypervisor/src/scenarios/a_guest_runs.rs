@@ -5,7 +5,8 @@ use alloc::format;
 use crate::guest_code::{self, STEP};
 use crate::guest_memory;
 use crate::scenario::{Outcome, Scenario, Twin};
-use crate::vcpu::{Exit, GeneralRegisters};
+use crate::tick;
+use crate::vcpu::{Exit, GeneralRegisters, Hardware};
 use crate::virtualization::Virtualization;
 
 /// The scenario.
@@ -23,17 +24,30 @@ fn run(twin: Twin) -> Outcome {
     let mut vcpu = virtualization.vcpu(&memory);
     let mut registers = GeneralRegisters::default();
     registers.r8_to_r15[7] = guest_memory::HYPERCALL;
-    let exit = vcpu.enter(&mut registers);
+    let exit = enter(&mut vcpu, &mut registers);
     if (exit, registers.rax, registers.rbx) != (Exit::Hypercall, STEP, 17) {
         return Outcome::Failed(format!("{exit:x?} with {registers:x?}"));
     }
     if twin == Twin::Whole {
         vcpu.skip_instruction();
     }
-    let exit = vcpu.enter(&mut registers);
+    let exit = enter(&mut vcpu, &mut registers);
     if exit == Exit::Halt {
         Outcome::Passed
     } else {
         Outcome::Failed(format!("{exit:x?}, not HLT"))
     }
+}
+
+/// Enters until the exit is not an interrupt's.
+fn enter(vcpu: &mut impl Hardware, registers: &mut GeneralRegisters) -> Exit {
+    const MOST: u32 = 1000;
+    for _ in 0..MOST {
+        let exit = vcpu.enter(registers);
+        if exit != Exit::Interrupt {
+            return exit;
+        }
+        tick::let_in();
+    }
+    Exit::Interrupt
 }

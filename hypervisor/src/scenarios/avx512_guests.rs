@@ -3,8 +3,8 @@
 use fpstate_arch::ComponentSet;
 
 use crate::host_vectors;
-use crate::scenario::{Outcome, Scenario, Twin};
-use crate::workbench::{Workbench, failed, outcome, skipped};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
+use crate::workbench::{Workbench, outcome, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -19,8 +19,8 @@ fn run(twin: Twin) -> Result<(), Outcome> {
         return Err(skipped("no AVX-512"));
     }
     let mut guests = [bench.new_holder(51, 2)?, bench.new_holder(52, 2)?];
-    for value in [0, !0] {
-        for guest in &mut guests {
+    for guest in &mut guests {
+        for value in [0, !0] {
             bench.run_to_step(guest)?;
             if twin == Twin::Whole {
                 bench.cpu.registers_taken().map_err(failed)?;

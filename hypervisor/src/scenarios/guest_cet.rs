@@ -4,9 +4,9 @@ use fpstate_arch::{Component, ComponentSet};
 use x86_64::registers::model_specific::Msr;
 
 use crate::guest_tiles::{CET_PARAMETERS, examine_cet, write_cet};
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu::{Hardware, MsrAccess};
-use crate::workbench::{Guest, Workbench, failed, outcome, skipped};
+use crate::workbench::{Guest, Workbench, outcome, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -29,23 +29,23 @@ fn run(twin: Twin) -> Result<(), Outcome> {
         return Err(skipped("no shadow stacks for guests"));
     }
     let mut guests = [bench.new_guest(write_cet())?, bench.new_guest(write_cet())?];
-    for (guest, stack) in guests.iter_mut().zip([0x7000, 0x1234_5000]) {
-        prepare(guest, stack);
-        bench.run_to_step(guest)?;
-        if twin == Twin::Whole {
-            bench.cpu.registers_taken().map_err(failed)?;
-        }
-        let mut register = Msr::new(IA32_PL3_SSP);
-        // SAFETY: the kernel; the CPU has it, and user mode, where it counts, is not used.
-        unsafe { register.write(0x8000) };
-    }
+    let [first, second] = &mut guests;
+    prepare(first, 0x7000);
+    prepare(second, 0x1234_5000);
+    bench.run_to_step(first)?;
     let mut third = bench.new_guest(examine_cet())?;
     prepare(&mut third, 0);
     bench.run_to_end(&mut third)?;
-    for guest in &mut guests {
-        bench.run_to_end(guest)?;
+    bench.run_to_step(second)?;
+    if twin == Twin::Whole {
+        bench.cpu.registers_taken().map_err(failed)?;
     }
-    Ok(())
+    let mut register = Msr::new(IA32_PL3_SSP);
+    // SAFETY: the kernel; the CPU has it, and user mode, where it counts, is not entered before the
+    // next restore.
+    unsafe { register.write(0x8000) };
+    bench.run_to_end(second)?;
+    bench.run_to_end(first)
 }
 
 /// Accesses to the registers do not exit: XSAVES keeps them.

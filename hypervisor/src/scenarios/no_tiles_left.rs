@@ -1,15 +1,16 @@
 //! After a guest with tiles another one begins: in another vCPU, and in the same after RESET.
 
 use alloc::format;
+use alloc::vec;
+use core::ops::Range;
 
-use fpstate_arch::ComponentSet;
-use fpstate_arch::tile_config::TILE_CONFIG_LEN;
+use fpstate_arch::Component;
 
-use crate::guest_code::parameter;
-use crate::guest_tiles::{TILE_CONFIG_FOUND, TILE_FOUND, examine_tiles};
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::guest_code::{examine, parameter};
+use crate::guest_memory::FOUND_IMAGE;
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::tile_bench::TileBench;
-use crate::workbench::{Guest, failed, outcome};
+use crate::workbench::{Guest, outcome};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -18,16 +19,17 @@ pub const SCENARIO: Scenario = Scenario {
     left_out: "the RESET of the vCPU that is used again",
 };
 
-/// XSTATE_BV in an area.
-const IN_USE: u64 = TILE_FOUND + 512;
-
 fn run(twin: Twin) -> Result<(), Outcome> {
     let mut tiles = TileBench::new()?;
     let mut former = tiles.new_holder(41, 1)?;
     tiles.bench.run_to_step(&mut former)?;
-    let mut next = tiles.new_guest(examine_tiles())?;
+    let places = [
+        tiles.place_in_image(Component::TileConfig)?,
+        tiles.place_in_image(Component::TileData)?,
+    ];
+    let mut next = tiles.new_guest(examine())?;
     tiles.bench.run_to_end(&mut next)?;
-    require_no_tiles(&next)?;
+    require_zeros(&next, &places)?;
 
     tiles.bench.run_to_end(&mut former)?;
     let mut fpu = former.vcpu.fpu;
@@ -35,22 +37,22 @@ fn run(twin: Twin) -> Result<(), Outcome> {
         fpu.reset().map_err(failed)?;
     }
     let enabled = fpu.features().user();
-    let mut again = tiles.bench.guest(examine_tiles(), fpu);
+    let mut again = tiles.bench.guest(examine(), fpu);
     again.set(parameter::XCR0, enabled.bits());
     tiles.bench.run_to_end(&mut again)?;
-    require_no_tiles(&again)
+    require_zeros(&again, &places)
 }
 
-fn require_no_tiles(guest: &Guest) -> Result<(), Outcome> {
-    let mut config = [0; TILE_CONFIG_LEN];
-    guest.memory.read(TILE_CONFIG_FOUND, &mut config);
-    if config != [0; TILE_CONFIG_LEN] {
-        return Err(failed(format!("a tile configuration: {config:x?}")));
+/// What is not in use XSAVE leaves as it was: zeros.
+fn require_zeros(guest: &Guest, places: &[Range<usize>]) -> Result<(), Outcome> {
+    for place in places {
+        let mut bytes = vec![0; place.len()];
+        guest
+            .memory
+            .read(FOUND_IMAGE + place.start as u64, &mut bytes);
+        if let Some(at) = bytes.iter().position(|&byte| byte != 0) {
+            return Err(failed(format!("byte {at} of {place:?} is {}", bytes[at])));
+        }
     }
-    let in_use = ComponentSet::from_bits(guest.memory.read_word(IN_USE));
-    if in_use.intersection(ComponentSet::TILES).is_empty() {
-        Ok(())
-    } else {
-        Err(failed(format!("in use: {in_use}")))
-    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Between two runs of a guest something else uses the registers.
 
-use crate::scenario::{Outcome, Scenario, Twin};
-use crate::workbench::{Workbench, failed, outcome};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
+use crate::workbench::{Workbench, outcome};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

@@ -63,11 +63,15 @@ fn attempt(twin: Twin) -> Result<(), alloc::string::String> {
     }
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".user_code")]
 fn write_xmm7(value: u64) {
     // SAFETY: user code's instruction; the kernel is soft-float and has nothing in XMM7.
     unsafe { asm!("movq xmm7, {}", in(reg) value, options(nomem, nostack)) };
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".user_code")]
 fn read_xmm7() -> u64 {
     let value;
     // SAFETY: as above.

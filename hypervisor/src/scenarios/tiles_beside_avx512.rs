@@ -4,10 +4,10 @@ use fpstate::KernelUse;
 use fpstate_arch::ComponentSet;
 
 use crate::host_vectors;
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::tile_bench::TileBench;
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{failed, outcome, require_end, require_step, skipped};
+use crate::workbench::{outcome, require_end, require_step, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {

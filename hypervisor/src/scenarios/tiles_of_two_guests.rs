@@ -1,9 +1,9 @@
 //! Two threads run a guest each, with different tiles, and take turns on one CPU.
 
-use crate::scenario::{Outcome, Scenario, Twin};
+use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::tile_bench::TileBench;
 use crate::vcpu_run::{Host, enter, leave, run_entered};
-use crate::workbench::{failed, outcome, require_end, require_step};
+use crate::workbench::{outcome, require_end, require_step};
 
 const TURNS: u64 = 4;
 

@@ -24,7 +24,7 @@ fn is_locked() -> bool {
     vm_cr & VM_CR_SVMDIS != 0
 }
 
-/// Enables it, once; the page lives as long as the kernel.
+/// Enables it on this CPU, once; the page lives as long as the kernel.
 pub fn enable() {
     let efer = Efer::read();
     if efer.contains(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE) {

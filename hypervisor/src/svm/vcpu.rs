@@ -1,7 +1,7 @@
 //! [`SvmVcpu`]: a guest that begins in 64-bit mode, and exits for all that the run loop emulates.
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use crate::guest_memory::{self, GuestMemory};
 use crate::svm::enable;
@@ -18,6 +18,7 @@ const SECOND: u32 = 0x7f | 1 << 10 | 1 << 11 | 1 << 13;
 const DEVICE_NOT_AVAILABLE: u32 = 1 << 7;
 const MACHINE_CHECK: u32 = 1 << 18;
 const MASK_VIRTUAL_INTERRUPTS: u64 = 1 << 24;
+/// The vCPU may come from another CPU, and another guest may have used the ASID.
 const FLUSH_ALL: u32 = 1;
 /// EFER.SVME, LMA, LME.
 const EFER: u64 = 1 << 12 | 1 << 10 | 1 << 8;
@@ -30,7 +31,7 @@ pub struct SvmVcpu {
     msrs: Box<MsrPermissions>,
     _ports: Box<IoPermissions>,
     _pages: NestedPages,
-    _memory: Rc<GuestMemory>,
+    _memory: Arc<GuestMemory>,
     instruction_len: u64,
 }
 
@@ -39,8 +40,7 @@ impl SvmVcpu {
     pub const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xd9];
 
     /// A vCPU that begins at `memory`'s program. The CPU has SVM.
-    pub fn new(memory: Rc<GuestMemory>) -> Self {
-        enable::enable();
+    pub fn new(memory: Arc<GuestMemory>) -> Self {
         let pages = NestedPages::for_memory(&memory);
         let ports = IoPermissions::all_exit();
         let msrs = MsrPermissions::all_exit();
@@ -121,8 +121,9 @@ fn begin(state: &mut State) {
 
 impl Hardware for SvmVcpu {
     fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
+        enable::enable();
         self.guest.control.tlb_control = FLUSH_ALL;
-        // SAFETY: 1: `new` enabled it on the only CPU that runs vCPUs; interrupts are off by the
+        // SAFETY: 1: the first line; interrupts are off by the
         // trait's contract. 2: `new` made the block, and `self` owns all of it. 3: the trait's
         // contract.
         unsafe { entry::run(&mut self.guest, &mut self.host, registers) };

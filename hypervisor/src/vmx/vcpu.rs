@@ -4,7 +4,7 @@
 //! is a VMLAUNCH and the next one may be on another CPU. What the run loop asks between two
 //! entries is read before.
 
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::fmt;
 
 use super::controls;
@@ -23,7 +23,7 @@ use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
 pub struct VmxVcpu {
     vmcs: Vmcs,
     _ept: Ept,
-    _memory: Rc<GuestMemory>,
+    _memory: Arc<GuestMemory>,
     bitmap: MsrBitmap,
     at_exit: AtExit,
     injection: Option<Injection>,
@@ -60,7 +60,7 @@ impl VmxVcpu {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn new(memory: Rc<GuestMemory>) -> Result<Self, Unavailable> {
+    pub fn new(memory: Arc<GuestMemory>) -> Result<Self, Unavailable> {
         operation::begin()?;
         // SAFETY: 1: the line above.
         let mut vmcs = unsafe { Vmcs::new() };

@@ -1,0 +1,34 @@
+//! A CPU idles between two turns of one thread, and the idle loop takes its registers.
+
+use alloc::string::String;
+
+use crate::rules::{Between, LeftOut, Rules, Wish};
+use crate::scenario::{Scenario, Twin};
+use crate::scheduler::Scheduler;
+use crate::user_thread::{Task, UserThread};
+
+/// The scenario.
+pub const SCENARIO: Scenario = Scenario {
+    name: "an-idle-cpu-loses-nothing",
+    run: |twin| attempt(twin).into(),
+    left_out: "registers_taken",
+};
+
+fn attempt(twin: Twin) -> Result<(), String> {
+    let mut rules = Rules::plain(wish);
+    rules.between = Between::Idle;
+    if twin == Twin::Broken {
+        rules.left_out = LeftOut::Notice;
+    }
+    let scheduler = Scheduler::new(rules);
+    scheduler.add(UserThread::filling(1)?);
+    scheduler.run_alone().map(drop)
+}
+
+const fn wish(task: &Task) -> Wish {
+    if task.preempted >= 20 {
+        Wish::Exit
+    } else {
+        Wish::GoOn
+    }
+}
