@@ -48,6 +48,7 @@
 //! * [`guest_code`] - what guests execute
 //! * [`guest_faults`] - programs that fault
 //! * [`svm`] - a vCPU on AMD's hardware
+//! * [`vmx`] - a vCPU on Intel's hardware
 //! * [`virtualization`] - which hardware there is
 //! * [`vcpu_run`] - the run loop, to be copied
 //! * [`vcpu_emulation`] - CPUID, XSETBV and MSRs of a guest
@@ -55,8 +56,11 @@
 //! * [`scenario`] - what is run, and how it is told
 //! * [`vcpu_thread`] - a thread that runs a vCPU, in turns
 //! * [`without_injection`] - hardware for broken twins
+//! * [`guest_tiles`] - what guests with tiles execute
+//! * [`host_vectors`] - what the host does with vectors
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
+//! * [`tile_bench`] - the same with tiles
 //! * [`scenarios`] - one behaviour a file
 //! * `kernel` - the order of things
 
@@ -103,6 +107,7 @@ pub mod guest_memory;
 pub mod guest_code;
 pub mod guest_faults;
 pub mod svm;
+pub mod vmx;
 pub mod virtualization;
 pub mod vcpu_run;
 pub mod vcpu_emulation;
@@ -110,8 +115,11 @@ pub mod random_image;
 pub mod scenario;
 pub mod vcpu_thread;
 pub mod without_injection;
+pub mod guest_tiles;
+pub mod host_vectors;
 pub mod host_registers;
 pub mod workbench;
+pub mod tile_bench;
 pub mod scenarios;
 #[cfg(feature = "boot")]
 pub mod kernel;

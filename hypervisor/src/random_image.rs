@@ -39,14 +39,15 @@ pub fn image(
     for placed in layout.extended_components() {
         let bytes = &mut image[placed.range()];
         // 4 bytes are PKRU; low bits of BNDCFGU would switch bounds checks on.
-        let used = if placed.component() == Component::Pkru {
-            &mut bytes[..4]
+        if placed.component() == Component::Pkru {
+            words.fill(&mut bytes[..4]);
+            // Bochs 3.0 applies key 0 to the kernel's own pages (docs/surprises.md).
+            bytes[0] &= !3;
         } else if placed.component() == Component::BndCsr {
-            &mut bytes[9..16]
+            words.fill(&mut bytes[9..16]);
         } else {
-            bytes
-        };
-        words.fill(used);
+            words.fill(bytes);
+        }
     }
     Ok(image)
 }

@@ -316,7 +316,7 @@ pub fn require_end(stop: Stop) -> Result<(), Outcome> {
     }
 }
 
-fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
+pub(crate) fn new_state(layout: Layout<'static>) -> Result<Fpstate<'static, BoxedArea>, Outcome> {
     let memory = BoxedArea::for_layout(&layout).map_err(failed)?;
     Fpstate::new(layout, memory, &percpu::IDENTITIES).map_err(|refused| failed(refused.error))
 }

@@ -13,6 +13,12 @@ pub mod registers_across_exits;
 pub mod control_register_faults;
 pub mod model_agrees_with_the_emulator;
 pub mod ring0_keeps_registers;
+pub mod avx512_guests;
+pub mod guest_cet;
+pub mod no_tiles_left;
+pub mod tile_product;
+pub mod tiles_beside_avx512;
+pub mod tiles_of_two_guests;
 pub mod preemption;
 pub mod migration;
 pub mod kernel_section;
@@ -47,6 +53,12 @@ pub const ALL: &[Scenario] = &[
     imbalance::SCENARIO,
     a_guest_runs::SCENARIO,
     registers_across_exits::SCENARIO,
+    avx512_guests::SCENARIO,
+    guest_cet::SCENARIO,
+    tiles_beside_avx512::SCENARIO,
+    tiles_of_two_guests::SCENARIO,
+    tile_product::SCENARIO,
+    no_tiles_left::SCENARIO,
     host_and_guest_apart::SCENARIO,
     preemption_inside_the_swap::SCENARIO,
     two_vcpus::SCENARIO,
