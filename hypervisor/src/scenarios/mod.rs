@@ -1,5 +1,6 @@
 //! One behaviour a file.
 
+pub mod area_lengths_follow;
 pub mod control_register_faults;
 pub mod model_agrees_with_the_emulator;
 pub mod ring0_keeps_registers;
@@ -14,6 +15,7 @@ pub const ALL: &[Scenario] = &[
     control_register_faults::SCENARIOS[2],
     control_register_faults::SCENARIOS[3],
     control_register_faults::SCENARIOS[4],
+    area_lengths_follow::SCENARIO,
     model_agrees_with_the_emulator::SCENARIOS[0],
     model_agrees_with_the_emulator::SCENARIOS[1],
     model_agrees_with_the_emulator::SCENARIOS[2],
