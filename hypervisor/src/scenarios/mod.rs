@@ -10,6 +10,7 @@ pub mod init_of_a_vcpu;
 pub mod known_answer;
 pub mod preemption_inside_the_swap;
 pub mod registers_across_exits;
+pub mod area_lengths_follow;
 pub mod control_register_faults;
 pub mod model_agrees_with_the_emulator;
 pub mod ring0_keeps_registers;
@@ -76,6 +77,7 @@ pub const ALL: &[Scenario] = &[
     control_register_faults::SCENARIOS[2],
     control_register_faults::SCENARIOS[3],
     control_register_faults::SCENARIOS[4],
+    area_lengths_follow::SCENARIO,
     model_agrees_with_the_emulator::SCENARIOS[0],
     model_agrees_with_the_emulator::SCENARIOS[1],
     model_agrees_with_the_emulator::SCENARIOS[2],
