@@ -141,6 +141,7 @@ vgaromimage: file={share}/VGABIOS-lgpl-latest
 ata0-master: type=cdrom, path={ISO}, status=inserted
 boot: cdrom
 display_library: term
+port_e9_hack: enabled=1
 com1: enabled=1, mode=file, dev={SERIAL}
 log: {LOG}
 panic: action=fatal
