@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
 /// Interrupts that should come while the guest runs.
 const ENOUGH: u32 = 5;
 /// Steps after which the scenario stops waiting for them: a loaded machine's timer is late.
-const MOST_STEPS: u64 = 4000;
+const MOST_STEPS: u64 = 40_000;
 /// R12 among R8 to R15: the steps that the program has before it.
 const R12: usize = 4;
 

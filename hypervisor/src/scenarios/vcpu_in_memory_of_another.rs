@@ -4,11 +4,12 @@ use alloc::format;
 use alloc::vec;
 
 use fpstate::Layout;
-use fpstate_arch::Component;
+use fpstate_arch::{Component, Mxcsr};
 
 use crate::guest_code;
 use crate::guest_memory::FOUND_IMAGE;
 use crate::host_registers::enumeration;
+use crate::mxcsr_probe;
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::workbench::{Workbench, outcome};
 
@@ -36,9 +37,12 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     let layout = Layout::standard(enumeration(), components).map_err(failed)?;
     let mut found = vec![0; layout.area_len()];
     second.memory.read(FOUND_IMAGE, &mut found);
-    let control = [found[0], found[1], found[24], found[25]];
-    if control != [0x7f, 0x03, 0x80, 0x1f] {
-        return Err(failed(format!("FCW, MXCSR: {control:x?}")));
+    if found[..2] != [0x7f, 0x03] {
+        return Err(failed(format!("FCW: {:x?}", &found[..2])));
+    }
+    let mxcsr = &found[24..28];
+    if mxcsr_probe::is_initialised() && mxcsr != Mxcsr::INITIAL.bits().to_le_bytes() {
+        return Err(failed(format!("MXCSR: {mxcsr:x?}")));
     }
     let registers = found[32..416].iter().zip(32..);
     let extended = layout
