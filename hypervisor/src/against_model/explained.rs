@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
-use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
 use fpstate_arch::{Component, ComponentSet, Enumeration, XsaveHeader};
 
 use super::case::Case;
@@ -53,8 +52,8 @@ pub struct Layouts {
     user: Vec<places::Place>,
     supervisor: Vec<places::Place>,
     area: Vec<places::Place>,
-    /// Where the manual has components that Bochs has elsewhere, and where Bochs has them.
-    pub misplaced_by_bochs: Vec<(places::Place, places::Place)>,
+    /// Components that Bochs looks for elsewhere than the manual.
+    pub misplaced_by_bochs: ComponentSet,
 }
 
 impl Layouts {
@@ -208,9 +207,6 @@ fn mxcsr_of(area: &[u8]) -> u32 {
         .and_then(<[u8]>::first_chunk)
         .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
-
-/// Bytes of the extended region are behind these.
-pub const FIXED_PARTS_LEN: usize = EXTENDED_REGION_OFFSET;
 
 #[cfg(test)]
 mod tests {

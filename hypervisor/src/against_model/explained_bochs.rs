@@ -6,8 +6,7 @@ use fpstate_arch::xsave_header::COMPACTED_BIT;
 use fpstate_arch::{Component, ComponentSet, Enumeration, Format};
 
 use super::case::Case;
-use super::difference::Place;
-use super::explained::{Explained, FIXED_PARTS_LEN, Seen};
+use super::explained::{Explained, Seen};
 use super::places;
 use super::tested::{Operand, Tested};
 
@@ -71,9 +70,9 @@ pub const ALL: &[Explained] = &[
         },
     },
     Explained {
-        name: "bochs-compacts-without-alignment-and-without-room-for-what-is-not-requested",
-        manual: "SDM 1, 13.4.3: component i with CPUID.(0DH,i):ECX[1] = 1 lies at the next multiple of \
-                 64, and room is what XCOMP_BV says, whatever RFBM says",
+        name: "bochs-restores-as-if-there-were-no-room-for-what-is-not-requested",
+        manual: "SDM 1, 13.4.3: a component of the compacted format lies behind those that XCOMP_BV \
+                 lists before it, whatever RFBM says",
         covers: |seen| is_misplaced(seen),
     },
     Explained {
@@ -143,78 +142,50 @@ fn is_of(seen: &Seen<'_>, component: Component) -> bool {
         .is_some_and(|(found, _)| found == component)
 }
 
-/// Where Bochs has components: each at once behind the one before, and only those in `requested`
-/// take room.
+/// Where Bochs looks for components: only those in `requested` take room. (CPUID.(0DH,i):ECX\[1\] is 0
+/// for all of its components, the tiles too, so nothing is aligned.)
 fn bochs_places(
     enumeration: &Enumeration,
     room: ComponentSet,
     requested: ComponentSet,
 ) -> Vec<places::Place> {
-    let mut end = FIXED_PARTS_LEN;
-    let entries = room
-        .intersection(requested)
-        .iter()
-        .filter_map(|component| Some((component, enumeration.entry(component)?)));
-    entries
-        .map(|(component, entry)| {
-            let first = end;
-            end += usize::try_from(entry.len).unwrap_or(0);
-            (component, first..end)
-        })
-        .collect()
+    places::compacted(enumeration, room.intersection(requested))
 }
 
-/// The places in the operand, as the manual has them and as Bochs has them, of components where they are not the
-/// same.
+/// The components of a restore that Bochs looks for elsewhere than the manual.
 #[must_use]
-pub fn misplaced(enumeration: &Enumeration, case: &Case) -> Vec<(places::Place, places::Place)> {
+pub fn misplaced(enumeration: &Enumeration, case: &Case) -> ComponentSet {
     let requested = case.requested();
     let header = places::header_of(&case.area);
     let room = match case.tested {
-        Tested::Xsavec | Tested::Xsaves => requested,
         Tested::Xrstor | Tested::Xrstors if header.format() == Format::Compacted => {
             header.xcomp_bv_components()
         }
         Tested::Xsave
         | Tested::Xsaveopt
+        | Tested::Xsavec
+        | Tested::Xsaves
         | Tested::Xrstor
         | Tested::Xrstors
         | Tested::Fxsave
         | Tested::Fxrstor
-        | Tested::XgetbvInUse => return Vec::new(),
+        | Tested::XgetbvInUse => return ComponentSet::EMPTY,
     };
     let right = places::compacted(enumeration, room);
     let wrong = bochs_places(enumeration, room, requested);
-    wrong
-        .into_iter()
-        .filter_map(|wrong| {
-            let right = right.iter().find(|(component, _)| *component == wrong.0)?;
-            (right.1 != wrong.1).then(|| (right.clone(), wrong))
-        })
-        .collect()
+    let moved = wrong.iter().filter(|place| !right.contains(place));
+    moved.fold(ComponentSet::EMPTY, |set, (component, _)| {
+        set.with(*component)
+    })
 }
 
 fn is_misplaced(seen: &Seen<'_>) -> bool {
-    let misplaced = &seen.layouts.misplaced_by_bochs;
-    let of_a_component = |component: Option<Component>| {
-        misplaced
-            .iter()
-            .any(|(right, _)| component.is_some_and(|component| right.0 == component))
-    };
-    match seen.difference.place {
-        Place::Area(offset) => misplaced
-            .iter()
-            .any(|(right, wrong)| right.1.contains(&offset) || wrong.1.contains(&offset)),
-        Place::Registers(_) if seen.case.tested.operand() == Operand::Restored => {
-            let in_use = seen.in_use_bit();
-            of_a_component(seen.component().map(|(component, _)| component))
-                || !in_use.is_empty()
-                    && in_use
-                        .iter()
-                        .all(|component| of_a_component(Some(component)))
-        }
-        Place::Registers(_) | Place::Exception | Place::Result | Place::BeforeArea => false,
-    }
+    let misplaced = seen.layouts.misplaced_by_bochs;
+    let in_use = seen.in_use_bit();
+    let contents = seen
+        .component()
+        .is_some_and(|(component, _)| misplaced.contains(component));
+    !seen.is_in_area() && (contents || !in_use.is_empty() && misplaced.contains_all(in_use))
 }
 
 /// Bochs may take PKRU from another component's bytes; PKRU\[1\] must be 0 there too, because with it
