@@ -14,10 +14,10 @@ programs! {
     /// Loads all registers from the given image; as many steps as its parameter says; TMM0 += TMM1 *
     /// TMM2, of signed bytes; stores TMM0.
     multiply guest_multiply guest_multiply_end;
-    /// Writes IA32_XSS, IA32_U_CET and IA32_PL3_SSP from its parameters; a step; the last two are what
+    /// Writes IA32_XSS, `IA32_U_CET` and `IA32_PL3_SSP` from its parameters; a step; the last two are what
     /// it wrote.
     write_cet guest_write_cet guest_write_cet_end;
-    /// Finds IA32_U_CET and IA32_PL3_SSP to be 0, with the same IA32_XSS.
+    /// Finds `IA32_U_CET` and `IA32_PL3_SSP` to be 0, with the same IA32_XSS.
     examine_cet guest_examine_cet guest_examine_cet_end;
 }
 

@@ -17,7 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 const IA32_U_CET: u32 = 0x6a0;
 const IA32_PL3_SSP: u32 = 0x6a7;
-/// SH_STK_EN, WR_SHSTK_EN, ENDBR_EN.
+/// `SH_STK_EN`, `WR_SHSTK_EN`, `ENDBR_EN`.
 const ENABLED: u64 = 7;
 const CET: ComponentSet = ComponentSet::EMPTY
     .with(Component::CetU)
