@@ -146,7 +146,7 @@ impl Scheduler {
                     self.between()?;
                     taken += 1;
                 }
-                None => core::hint::spin_loop(),
+                None => tick::wait(),
             }
         }
         Ok(())
