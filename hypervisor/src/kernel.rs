@@ -7,8 +7,8 @@ use crate::multiboot::{self, Request};
 use crate::scenario::{self, Scenario};
 use crate::verdict::{self, Verdict};
 use crate::{
-    console, cpu_features, delay, descriptors, heap, lapic, percpu, println, scenarios, smp, tick,
-    trampoline, user_mode,
+    console, cpu_features, delay, descriptors, heap, lapic, mxcsr_probe, percpu, println,
+    scenarios, smp, tick, trampoline, user_mode,
 };
 
 /// How long other CPUs have to appear after the last one that did.
@@ -25,6 +25,16 @@ extern "C" fn boot_processor(magic: u32, information: u32) -> ! {
     tick::initialise();
     start_others();
     println!("# {} CPUs", smp::online().count());
+    tell_offer();
+    match mxcsr_probe::probe() {
+        Ok(true) => {}
+        Ok(false) => {
+            println!(
+                "# XRSTORS does not initialise MXCSR where XSTATE_BV[1] is 0, against SDM 1, 13.8.2"
+            )
+        }
+        Err(reason) => bail_out(&reason),
+    }
     // SAFETY: 1: `boot` hands both on. 2: it has mapped them, and the loader leaves them outside of
     // the image, whose `.bss` has the heap and the stacks.
     let command_line = unsafe { multiboot::command_line(magic, information) };
@@ -68,6 +78,15 @@ extern "C" fn application_processor() -> ! {
     smp::idle()
 }
 
+fn tell_offer() {
+    let offer = percpu::offer();
+    let (every, on_demand) = (offer.default_components(), offer.on_demand());
+    println!("# every state has {every}; on demand {on_demand}");
+    for (component, reason) in offer.left_out() {
+        println!("# left out: {component}, {reason}");
+    }
+}
+
 fn prepare_cpu() {
     cpu_features::enable();
     descriptors::load();
@@ -83,9 +102,9 @@ fn start_others() {
     trampoline::install();
     lapic::reset_others();
     delay::milliseconds(10);
-    lapic::start_others(trampoline::PAGE);
+    lapic::start_others(smp::TRAMPOLINE_PAGE);
     delay::milliseconds(1);
-    lapic::start_others(trampoline::PAGE);
+    lapic::start_others(smp::TRAMPOLINE_PAGE);
     let (mut found, mut waited) = (smp::online().count(), 0);
     while waited < PATIENCE {
         delay::milliseconds(1);

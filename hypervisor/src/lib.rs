@@ -27,9 +27,10 @@
 //! * [`cpu_features`] - CR0 and CR4 as the library wants them
 //! * [`delay`] - waiting
 //! * [`lapic`] - interrupts between CPUs, and a timer for each
-//! * [`trampoline`] - where the other CPUs begin
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
+//! * [`trampoline`] - where the other CPUs begin
+//! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
 //! * [`pattern`] - what their registers should hold
 //! * [`user_memory`] - the memory they reach
@@ -37,11 +38,13 @@
 //! * [`tick`] - the timer interrupt
 //! * [`user_thread`] - a thread in ring 3
 //! * [`rules`] - how threads are run
+//! * [`user_turn`] - one turn of a thread
 //! * [`scheduler`] - threads take turns on all CPUs
 //! * [`vcpu`] - a vCPU, whatever the hardware
 //! * [`page`] - pages that the CPU reads by physical address
 //! * [`guest_memory`] - a guest's memory
 //! * [`guest_code`] - what guests execute
+//! * [`guest_faults`] - programs that fault
 //! * [`svm`] - a vCPU on AMD's hardware
 //! * [`vmx`] - a vCPU on Intel's hardware
 //! * [`virtualization`] - which hardware there is
@@ -51,6 +54,8 @@
 //! * [`scenario`] - what is run, and how it is told
 //! * [`guest_tiles`] - what guests with tiles execute
 //! * [`host_vectors`] - what the host does with vectors
+//! * [`vcpu_thread`] - a thread that runs a vCPU, in turns
+//! * [`without_injection`] - hardware for broken twins
 //! * [`host_registers`] - what threads have in registers
 //! * [`workbench`] - what scenarios with guests have in common
 //! * [`tile_bench`] - the same with tiles
@@ -78,10 +83,11 @@ pub mod trap;
 pub mod cpu_features;
 pub mod delay;
 pub mod lapic;
-#[cfg(feature = "boot")]
-pub mod trampoline;
 pub mod percpu;
 pub mod smp;
+#[cfg(feature = "boot")]
+pub mod trampoline;
+pub mod mxcsr_probe;
 pub mod user_code;
 pub mod pattern;
 pub mod user_memory;
@@ -89,11 +95,13 @@ pub mod user_mode;
 pub mod tick;
 pub mod user_thread;
 pub mod rules;
+pub mod user_turn;
 pub mod scheduler;
 pub mod vcpu;
 pub mod page;
 pub mod guest_memory;
 pub mod guest_code;
+pub mod guest_faults;
 pub mod svm;
 pub mod vmx;
 pub mod virtualization;
@@ -103,6 +111,8 @@ pub mod random_image;
 pub mod scenario;
 pub mod guest_tiles;
 pub mod host_vectors;
+pub mod vcpu_thread;
+pub mod without_injection;
 pub mod host_registers;
 pub mod workbench;
 pub mod tile_bench;

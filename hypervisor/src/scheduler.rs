@@ -11,12 +11,11 @@ use fpstate::BoxedArea;
 use spin::Mutex;
 
 use crate::percpu::{self, InterruptWork, KernelThreadFpu, PerCpu};
-use crate::rules::{Between, KernelWork, LeftOut, Placement, Rules, Wish};
-use crate::trap::cpu_number;
-use crate::user_code::{self, CALL_REPORT, Program, Width};
-use crate::user_mode::{self, SYSTEM_CALL};
+use crate::rules::{Between, KernelWork, LeftOut, Placement, Rules};
+use crate::user_code::{self, Width};
 use crate::user_thread::{Task, UserThread};
-use crate::{lapic, smp, tick};
+use crate::user_turn::{self, Stop};
+use crate::{smp, tick};
 
 /// The threads and their rules.
 #[derive(Debug)]
@@ -28,16 +27,6 @@ pub struct Scheduler {
     stopped: AtomicBool,
     ended: Mutex<Vec<Task>>,
     failures: Mutex<Vec<String>>,
-}
-
-/// Why a thread is off the CPU.
-enum Stop {
-    /// Another one's turn.
-    Preempted,
-    /// It wants to end.
-    Exit,
-    /// It wants to end, and a new thread in its memory.
-    Successor,
 }
 
 impl Scheduler {
@@ -58,6 +47,22 @@ impl Scheduler {
     pub fn add(&self, thread: UserThread) {
         self.live.fetch_add(1, Ordering::AcqRel);
         self.queue.lock().push_back(thread);
+    }
+
+    /// Runs the threads on this CPU, as it is, for so many turns or until all have ended. The registers may hold
+    /// the last one's copy then.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_some(&self, turns: u32) -> Result<(), String> {
+        tick::start();
+        let done = self.take_turns(turns);
+        tick::stop();
+        done?;
+        match self.failures.lock().pop() {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
     }
 
     /// Runs the threads on this CPU alone until all have ended.
@@ -96,10 +101,11 @@ impl Scheduler {
     fn run_here(&self) -> Result<(), String> {
         self.bring_up()?;
         tick::start();
-        let done = self.take_turns();
+        let done = self.take_turns(u32::MAX);
         tick::stop();
         percpu::with(|cpu| {
             cpu.fpu.discard_registers();
+            cpu.work = InterruptWork::Nothing;
             match cpu.refused.take() {
                 Some(error) => Err(format!("in an interrupt: {error}")),
                 None => done,
@@ -119,12 +125,17 @@ impl Scheduler {
         Ok(())
     }
 
-    fn take_turns(&self) -> Result<(), String> {
-        while self.live.load(Ordering::Acquire) != 0 && !self.stopped.load(Ordering::Acquire) {
+    fn take_turns(&self, most: u32) -> Result<(), String> {
+        let mut taken = 0;
+        while taken != most
+            && self.live.load(Ordering::Acquire) != 0
+            && !self.stopped.load(Ordering::Acquire)
+        {
             match self.next() {
                 Some(thread) => {
                     self.turn(thread);
                     self.between()?;
+                    taken += 1;
                 }
                 None => tick::let_in(),
             }
@@ -177,7 +188,7 @@ impl Scheduler {
         let UserThread { fpu, mut task } = thread;
         task.arrive();
         percpu::with(|cpu| cpu.current = Some(fpu));
-        let stop = self.run_thread(&mut task);
+        let stop = user_turn::run(&self.rules, &mut task, |child| self.add(child));
         let fpu = percpu::with(|cpu| cpu.current.take());
         let done = match (stop, fpu) {
             (Ok(stop), Some(fpu)) => self.leave(stop, UserThread { fpu, task }),
@@ -230,112 +241,8 @@ impl Scheduler {
         Ok(fpu)
     }
 
-    /// The thread in ring 3, again and again until it is off the CPU.
-    fn run_thread(&self, task: &mut Task) -> Result<Stop, String> {
-        loop {
-            if self.restores(task) {
-                with_current(|cpu, fpu| {
-                    let restored = fpu.restore_before_use(&mut cpu.fpu);
-                    restored.map(drop).map_err(|error| error.to_string())
-                })?;
-            }
-            user_mode::run(&mut task.frame);
-            match task.frame.vector {
-                vector if vector == u64::from(lapic::TIMER_VECTOR) => {
-                    tick::on_interrupt();
-                    task.preempted += 1;
-                    return Ok(Stop::Preempted);
-                }
-                vector if vector == u64::from(lapic::WAKE_VECTOR) => lapic::end_of_interrupt(),
-                SYSTEM_CALL if task.frame.rax == CALL_REPORT => {
-                    task.reports += 1;
-                    self.kernel_work(task)?;
-                    match (self.rules.wish)(task) {
-                        Wish::GoOn => {}
-                        Wish::Exit => return Ok(Stop::Exit),
-                        Wish::Successor => return Ok(Stop::Successor),
-                        Wish::Fork => self.fork(task)?,
-                        Wish::Exec => self.exec(task)?,
-                    }
-                }
-                SYSTEM_CALL => {
-                    let at = 8 * task.frame.rcx.wrapping_sub(1);
-                    return Err(format!(
-                        "registers changed: byte {at:#x} of the pattern on CPU {}",
-                        cpu_number()
-                    ));
-                }
-                vector => {
-                    let rip = task.frame.rip;
-                    return Err(format!("exception {vector} at {rip:#x}"));
-                }
-            }
-        }
-    }
-
-    /// Whether the restore before use is not left out.
-    fn restores(&self, task: &Task) -> bool {
-        match self.rules.left_out {
-            LeftOut::Restore => false,
-            LeftOut::FirstRestore => task.reports != 0 || task.program == Program::FillAndCompare,
-            LeftOut::Nothing | LeftOut::Save | LeftOut::Exec | LeftOut::Exit | LeftOut::Notice => {
-                true
-            }
-        }
-    }
-
-    /// In a system call the registers are the thread's still, and interrupts are let in.
-    fn kernel_work(&self, task: &Task) -> Result<(), String> {
-        match self.rules.kernel {
-            KernelWork::Nothing => tick::let_in(),
-            // Now and then the call lasts until the timer interrupts it.
-            _ if task.reports.is_multiple_of(4) => tick::wait(),
-            KernelWork::WithoutSections => {}
-            KernelWork::Sections => {
-                percpu::with(tick::use_registers).map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn fork(&self, task: &mut Task) -> Result<(), String> {
-        task.forked += 1;
-        let child = percpu::new_state()?;
-        let fpu = with_current(|cpu, parent| {
-            let forked = parent.fork(&mut cpu.fpu, child);
-            forked.map_err(|(error, _)| error.to_string())
-        })?;
-        let number = task.number + 1000;
-        let child = task.forked(number)?;
-        self.add(UserThread { fpu, task: child });
-        task.refill(task.number + 2000);
-        Ok(())
-    }
-
-    fn exec(&self, task: &mut Task) -> Result<(), String> {
-        if self.rules.left_out != LeftOut::Exec {
-            with_current(|cpu, fpu| fpu.exec(&mut cpu.fpu).map_err(|error| error.to_string()))?;
-        }
-        task.execute();
-        Ok(())
-    }
-
     fn fail(&self, reason: String) {
         self.failures.lock().push(reason);
         self.stopped.store(true, Ordering::Release);
     }
-}
-
-/// This CPU and the thread on it, apart.
-fn with_current<R>(
-    f: impl FnOnce(&mut PerCpu, &mut KernelThreadFpu) -> Result<R, String>,
-) -> Result<R, String> {
-    percpu::with(|cpu| {
-        let Some(mut fpu) = cpu.current.take() else {
-            return Err("no thread runs here".to_string());
-        };
-        let result = f(cpu, &mut fpu);
-        cpu.current = Some(fpu);
-        result
-    })
 }

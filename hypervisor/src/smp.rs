@@ -6,8 +6,13 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use spin::Mutex;
 use x86_64::instructions::interrupts;
 
-use crate::lapic;
 use crate::trap::{MOST_CPUS, cpu_number};
+use crate::{delay, lapic};
+
+/// The page below 1 MB at which a CPU that is started begins.
+pub const TRAMPOLINE_PAGE: u8 = 8;
+/// Milliseconds for a CPU to come back.
+const RESTART_PATIENCE: u32 = 500;
 
 /// A call that another CPU is to make.
 struct Job<'a> {
@@ -69,11 +74,6 @@ pub fn come_online() {
     mailbox(cpu_number()).online.store(true, Ordering::Release);
 }
 
-/// Nobody asks anything of `cpu`: it is about to be put where it is after RESET.
-pub fn take_offline(cpu: usize) {
-    mailbox(cpu).online.store(false, Ordering::Release);
-}
-
 /// Calls `f` on CPU `cpu` and waits for what it returns. Interrupts are off there until `f` allows them. On
 /// the CPU that asks it is an ordinary call.
 ///
@@ -101,14 +101,36 @@ pub fn run_on<R: Send>(cpu: usize, f: impl FnOnce() -> R + Send) -> Result<R, No
 /// Calls `f` on every CPU at once and waits for all of them.
 pub fn run_on_all(f: impl Fn() + Sync) {
     let here = cpu_number();
-    let jobs: [Job<'_>; MOST_CPUS] = core::array::from_fn(|_| Job::new(&f));
-    for cpu in online().filter(|&cpu| cpu != here) {
-        post(cpu, &jobs[cpu]);
+    // Who is asked is who is waited for, also if another CPU comes online meanwhile.
+    let jobs: [Option<Job<'_>>; MOST_CPUS] = core::array::from_fn(|cpu| {
+        let asked = cpu != here && mailbox(cpu).online.load(Ordering::Acquire);
+        asked.then(|| Job::new(&f))
+    });
+    for (cpu, job) in jobs.iter().enumerate() {
+        job.iter().for_each(|job| post(cpu, job));
     }
     f();
-    for cpu in online().filter(|&cpu| cpu != here) {
-        jobs[cpu].wait();
+    jobs.iter().flatten().for_each(Job::wait);
+}
+
+/// Puts another CPU where it is after RESET, with all its registers lost, and starts it again.
+///
+/// # Errors
+/// [`NotOnline`]: it did not come back.
+pub fn restart(cpu: usize) -> Result<(), NotOnline> {
+    mailbox(cpu).online.store(false, Ordering::Release);
+    lapic::reset(cpu);
+    delay::milliseconds(10);
+    for _ in 0..2 {
+        lapic::start(cpu, TRAMPOLINE_PAGE);
+        for _ in 0..RESTART_PATIENCE {
+            delay::milliseconds(1);
+            if mailbox(cpu).online.load(Ordering::Acquire) {
+                return Ok(());
+            }
+        }
     }
+    Err(NotOnline { cpu })
 }
 
 /// Gives `job` to a CPU as soon as it has no other. The caller waits for it before it returns.

@@ -4,14 +4,14 @@
 use core::arch::global_asm;
 use core::ptr;
 
-/// The page the code is copied to.
-pub const PAGE: u8 = 8;
-const ADDRESS: usize = 0x8000;
+use crate::smp::TRAMPOLINE_PAGE;
+
+const ADDRESS: usize = TRAMPOLINE_PAGE as usize * 4096;
 const STACK_LEN: usize = 64 * 1024;
 /// Starts that there are stacks for: a CPU that is started again takes another.
 const MOST_STARTS: usize = 32;
 
-/// Copies the code to [`PAGE`].
+/// Copies the code to [`TRAMPOLINE_PAGE`].
 pub fn install() {
     let first = &raw const trampoline_start;
     let len = (&raw const trampoline_end).addr() - first.addr();

@@ -20,9 +20,13 @@ pub const FOUND: usize = 0x1000;
 /// Rounds between two reports.
 const ROUNDS: usize = 8;
 
+/// In RSI: MXCSR is not compared.
+pub const WITHOUT_MXCSR: u64 = 1 << WITHOUT_MXCSR_BIT;
+const WITHOUT_MXCSR_BIT: u32 = 8;
+
 /// The system call in RAX: [`ROUNDS`] more rounds found what they should.
 pub const CALL_REPORT: u64 = 1;
-/// The system call in RAX: the 8 bytes that RCX counts from 1 are not as they should be.
+/// The system call in RAX: the 8 bytes that RCX counts from 1 are RBX and not RDX.
 pub const CALL_MISMATCH: u64 = 2;
 
 /// How wide the vector registers are that are tried.
@@ -119,9 +123,9 @@ global_asm!(
     ".globl user_fill",
     "user_fill:",
     "fxrstor64 [rdi]",
-    "test esi, esi",
+    "test sil, sil",
     "jz user_compare",
-    "cmp esi, 2",
+    "cmp sil, 2",
     "je 2f",
     ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
     "vmovups ymm\\i, [rdi + {vectors} + 64 * \\i]",
@@ -143,9 +147,14 @@ global_asm!(
     "mov qword ptr [rdi + {found} + 8], 0",
     "mov qword ptr [rdi + {found} + 16], 0",
     "mov dword ptr [rdi + {found} + 28], 0",
-    "test esi, esi",
+    "bt esi, {without_mxcsr}",
+    "jnc 9f",
+    "mov eax, [rdi + 24]",
+    "mov [rdi + {found} + 24], eax",
+    "9:",
+    "test sil, sil",
     "jz 4f",
-    "cmp esi, 2",
+    "cmp sil, 2",
     "je 3f",
     ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
     "vmovups [rdi + {found} + {vectors} + 64 * \\i], ymm\\i",
@@ -172,6 +181,8 @@ global_asm!(
     "int 0x80",
     "jmp user_compare",
     "6:",
+    "mov rdx, rax",
+    "mov rbx, [rdi + rcx * 8 - 8 + {found}]",
     "mov eax, {mismatch}",
     "int 0x80",
     "ud2",
@@ -213,6 +224,7 @@ global_asm!(
     found = const FOUND,
     len = const PATTERN_LEN,
     rounds = const ROUNDS,
+    without_mxcsr = const WITHOUT_MXCSR_BIT,
     report = const CALL_REPORT,
     mismatch = const CALL_MISMATCH,
 );

@@ -2,10 +2,11 @@
 
 use alloc::string::{String, ToString};
 
+use crate::mxcsr_probe;
 use crate::pattern::Pattern;
 use crate::percpu::{self, KernelThreadFpu};
 use crate::trap::{TrapFrame, cpu_number};
-use crate::user_code::{Program, Width};
+use crate::user_code::{Program, WITHOUT_MXCSR, Width};
 use crate::user_memory::{self, Block};
 use crate::user_mode;
 
@@ -133,6 +134,9 @@ impl Task {
         self.frame = user_mode::frame_at(rip, self.block.stack_end());
         self.frame.rdi = self.block.address();
         self.frame.rsi = Width::of(percpu::offer()) as u64;
+        if program == Program::Compare && !mxcsr_probe::is_initialised() {
+            self.frame.rsi |= WITHOUT_MXCSR;
+        }
         self.reports = 0;
     }
 }

@@ -1,6 +1,6 @@
 //! What a guest does that exits and concerns extended state: CPUID, XSETBV, three MSRs.
 
-use fpstate::GuestRegisterError;
+use fpstate::{GuestFeatures, GuestRegisterError};
 use fpstate_arch::{Component, ComponentSet, CpuidRegisters, Processor};
 use fpstate_native::cpuid;
 
@@ -43,6 +43,8 @@ impl<'e, H: Hardware + ?Sized> Vcpu<'e, H> {
     ) -> Result<CpuidRegisters, RunError> {
         const VMX: u32 = 1 << 5;
         const OSXSAVE: u32 = 1 << 27;
+        const XSAVE: u32 = 1 << 26;
+        const AVX: u32 = 1 << 28;
         const OSPKE: u32 = 1 << 4;
         const PKU: u32 = 1 << 3;
         const SVM: u32 = 1 << 2;
@@ -56,6 +58,9 @@ impl<'e, H: Hardware + ?Sized> Vcpu<'e, H> {
             (1, _) => {
                 let osxsave = if cr4 & CR4_OSXSAVE == 0 { 0 } else { OSXSAVE };
                 registers.ecx = registers.ecx & !(VMX | OSXSAVE) | osxsave;
+                if self.fpu.features() == GuestFeatures::WITHOUT_XSAVE {
+                    registers.ecx &= !(XSAVE | OSXSAVE | AVX);
+                }
             }
             (7, 0) => {
                 let has_keys = self.fpu.features().user().contains(Component::Pkru);

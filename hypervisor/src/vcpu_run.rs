@@ -54,6 +54,18 @@ pub enum Stop {
     Halt,
 }
 
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// The guest stopped.
+    Stopped(Stop),
+    /// An interrupt of the host's came, which the host takes when interrupts are on: a time to let
+    /// another thread run.
+    Interrupted,
+    /// The guest is to go on.
+    GoesOn,
+}
+
 /// Runs the vCPU until it stops.
 ///
 /// # Errors
@@ -105,14 +117,14 @@ pub fn run_entered<'e, P: Processor, H: Hardware + ?Sized>(
     vcpu: &mut Vcpu<'e, H>,
 ) -> Result<Stop, RunError> {
     for _ in 0..MOST_EXITS {
-        if let Some(stop) = round(host, vcpu)? {
+        if let Round::Stopped(stop) = round(host, vcpu)? {
             return Ok(stop);
         }
     }
     Err(RunError::TooManyExits)
 }
 
-/// One entry and what its exit calls for; the stop, if it was one. Between two rounds the thread can be
+/// One entry and what its exit calls for. Between two rounds the thread can be
 /// preempted, and go on on another CPU after [`leave_cpu`](Hardware::leave_cpu).
 ///
 /// # Errors
@@ -120,7 +132,7 @@ pub fn run_entered<'e, P: Processor, H: Hardware + ?Sized>(
 pub fn round<'e, P: Processor, H: Hardware + ?Sized>(
     host: &mut Host<'_, 'e, P>,
     vcpu: &mut Vcpu<'e, H>,
-) -> Result<Option<Stop>, RunError> {
+) -> Result<Round, RunError> {
     intercept(host, vcpu)?;
     let (exit, after) = without_interrupts(|| one_entry(host, vcpu))?;
     match after {
@@ -139,23 +151,24 @@ pub fn round<'e, P: Processor, H: Hardware + ?Sized>(
         Exit::Xsetbv => vcpu.emulate_xsetbv(),
         Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
         Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
-        // Dealt with above; an interrupt when interrupts were on again.
-        Exit::DeviceNotAvailable | Exit::Interrupt => {}
+        // Dealt with above.
+        Exit::DeviceNotAvailable => {}
+        Exit::Interrupt => return Ok(Round::Interrupted),
         Exit::Hypercall => {
             vcpu.hardware.skip_instruction();
             let GeneralRegisters { rax, rbx, .. } = vcpu.registers;
-            return Ok(Some(Stop::Hypercall {
+            return Ok(Round::Stopped(Stop::Hypercall {
                 number: rax,
                 value: rbx,
             }));
         }
         Exit::Halt => {
             vcpu.hardware.skip_instruction();
-            return Ok(Some(Stop::Halt));
+            return Ok(Round::Stopped(Stop::Halt));
         }
         Exit::Other(code) => return Err(RunError::Exit { code }),
     }
-    Ok(None)
+    Ok(Round::GoesOn)
 }
 
 /// Interrupts are off.

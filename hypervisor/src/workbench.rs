@@ -203,6 +203,11 @@ impl Workbench {
         self.features.user().difference(ComponentSet::TILES)
     }
 
+    /// The thread, for a scenario that runs it on the kernel's CPUs.
+    pub fn into_thread(self) -> KernelThreadFpu {
+        self.thread
+    }
+
     /// The thread and the CPU, for the run loop.
     pub const fn host(&mut self) -> Host<'_, 'static, Ring0Processor> {
         Host {

@@ -10,7 +10,7 @@ use crate::guest_code::{self, Trial, parameter};
 use crate::guest_memory::PARAMETERS;
 use crate::host_registers::enumeration;
 use crate::scenario::{Outcome, Scenario, Twin, failed};
-use crate::vcpu::{Exit, GeneralRegisters, Hardware, MsrAccess};
+use crate::without_injection::WithoutInjection;
 use crate::workbench::{Guest, Workbench, outcome};
 
 /// The scenario.
@@ -98,35 +98,5 @@ fn write(guest: &Guest, trials: &[Trial]) {
         guest
             .memory
             .write(first + 40 * number, bytes.as_flattened());
-    }
-}
-
-/// Hardware that goes on behind an instruction instead of raising an exception.
-#[derive(Debug)]
-struct WithoutInjection(Box<dyn Hardware>);
-
-impl Hardware for WithoutInjection {
-    fn enter(&mut self, registers: &mut GeneralRegisters) -> Exit {
-        self.0.enter(registers)
-    }
-
-    fn skip_instruction(&mut self) {
-        self.0.skip_instruction();
-    }
-
-    fn inject(&mut self, _vector: u8, _error_code: Option<u32>) {
-        self.0.skip_instruction();
-    }
-
-    fn cr0(&self) -> u64 {
-        self.0.cr0()
-    }
-
-    fn cr4(&self) -> u64 {
-        self.0.cr4()
-    }
-
-    fn intercept_msr(&mut self, msr: u32, access: MsrAccess) {
-        self.0.intercept_msr(msr, access);
     }
 }

@@ -30,7 +30,7 @@ fn attempt(twin: Twin) -> Result<(), String> {
 }
 
 const fn wish(task: &Task) -> Wish {
-    if task.preempted >= 20 && task.reports >= 40 {
+    if task.preempted >= 10 && task.reports >= 40 {
         Wish::Exit
     } else {
         Wish::GoOn

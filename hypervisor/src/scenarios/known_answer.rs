@@ -12,7 +12,7 @@ use crate::guest_code::{self, parameter};
 use crate::guest_memory::{FOUND_IMAGE, GIVEN_IMAGE};
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::vcpu_run::{enter, leave, run_entered};
-use crate::workbench::{Workbench, outcome, require_end, require_step, skipped};
+use crate::workbench::{Guest, Workbench, outcome, require_end, require_step, skipped};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -27,16 +27,9 @@ const ROUNDS_A_STEP: u64 = 1000;
 
 fn run(twin: Twin) -> Result<(), Outcome> {
     let mut bench = Workbench::new()?;
-    if !bench.features.user().contains(Component::Avx) || cpuid(7, 0).ebx & 1 << 5 == 0 {
-        return Err(skipped("no AVX2"));
-    }
+    require_avx2(&bench)?;
     let mut guest = bench.new_guest(guest_code::compute())?;
-    let given: Vec<u32> = (1..=LANES)
-        .map(|lane| lane.wrapping_mul(0x9e37_79b9))
-        .collect();
-    let bytes: Vec<u8> = given.iter().flat_map(|lane| lane.to_le_bytes()).collect();
-    guest.memory.write(GIVEN_IMAGE, &bytes);
-    guest.set(parameter::STEPS, STEPS);
+    give(&guest, STEPS);
 
     enter(&mut bench.host(), &mut guest.vcpu).map_err(failed)?;
     for _ in 0..STEPS {
@@ -57,8 +50,33 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     require_end(stop)?;
     leave(&mut bench.host(), &mut guest.vcpu).map_err(failed)?;
 
-    for (lane, at) in given.into_iter().zip(0..) {
-        let expected = (0..STEPS * ROUNDS_A_STEP).fold(lane, |lane, _| xorshift(lane));
+    check(&guest, STEPS)
+}
+
+/// Whether guests can run the program.
+pub(super) fn require_avx2(bench: &Workbench) -> Result<(), Outcome> {
+    if bench.features.user().contains(Component::Avx) && cpuid(7, 0).ebx & 1 << 5 != 0 {
+        Ok(())
+    } else {
+        Err(skipped("no AVX2"))
+    }
+}
+
+/// Lanes, and how many steps are to be taken.
+pub(super) fn give(guest: &Guest, steps: u64) {
+    let bytes: Vec<u8> = given().flat_map(u32::to_le_bytes).collect();
+    guest.memory.write(GIVEN_IMAGE, &bytes);
+    guest.set(parameter::STEPS, steps);
+}
+
+fn given() -> impl Iterator<Item = u32> {
+    (1..=LANES).map(|lane| lane.wrapping_mul(0x9e37_79b9))
+}
+
+/// The lanes are what they should be after so many steps.
+pub(super) fn check(guest: &Guest, steps: u64) -> Result<(), Outcome> {
+    for (lane, at) in given().zip(0..) {
+        let expected = (0..steps * ROUNDS_A_STEP).fold(lane, |lane, _| xorshift(lane));
         let mut found = [0; 4];
         guest.memory.read(FOUND_IMAGE + 4 * at, &mut found);
         let found = u32::from_le_bytes(found);

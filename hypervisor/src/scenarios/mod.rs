@@ -24,9 +24,14 @@ pub mod new_thread;
 pub mod fork_and_exec;
 pub mod idle;
 pub mod back_online;
+pub mod reset;
 pub mod memory_again;
 pub mod imbalance;
 pub mod two_vcpus;
+pub mod guest_preempted;
+pub mod vcpu_migration;
+pub mod guest_cr0_ts;
+pub mod guest_msrs;
 pub mod vcpu_in_memory_of_another;
 
 use crate::scenario::Scenario;
@@ -41,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     fork_and_exec::SCENARIO,
     idle::SCENARIO,
     back_online::SCENARIO,
+    reset::SCENARIO,
     memory_again::SCENARIO,
     imbalance::SCENARIO,
     a_guest_runs::SCENARIO,
@@ -61,4 +67,8 @@ pub const ALL: &[Scenario] = &[
     confidential_guest::SCENARIO,
     guest_imbalance::SCENARIO,
     vcpu_in_memory_of_another::SCENARIO,
+    guest_preempted::SCENARIO,
+    vcpu_migration::SCENARIO,
+    guest_cr0_ts::SCENARIO,
+    guest_msrs::SCENARIO,
 ];
