@@ -76,6 +76,9 @@ macro_rules! programs {
 
 pub(crate) use programs;
 
+// `enable` has it as text.
+const _: () = assert!(crate::guest_memory::PARAMETERS == 0x6000);
+
 /// How a program begins, as text for `global_asm`: CR4, XCR0.
 macro_rules! enable {
     () => {
@@ -119,27 +122,6 @@ programs! {
     write_pkru guest_write_pkru guest_write_pkru_end;
 }
 
-// Every program begins with this: CR4, XCR0.
-global_asm!(
-    ".macro guest_enable",
-    "mov edi, {parameters}",
-    "mov rax, cr4",
-    "or rax, [rdi + 8]",
-    "mov cr4, rax",
-    "xor ecx, ecx",
-    "mov eax, [rdi]",
-    "mov edx, [rdi + 4]",
-    "xsetbv",
-    ".endm",
-    // Ends with the value in RBX.
-    ".macro guest_end",
-    "mov eax, 2",
-    "call r15",
-    "hlt",
-    ".endm",
-    parameters = const crate::guest_memory::PARAMETERS,
-);
-
 global_asm!(
     ".pushsection .guest_code, \"ax\", @progbits",
     ".globl guest_hello, guest_hello_end",
@@ -151,7 +133,7 @@ global_asm!(
     "guest_hello_end:",
     ".globl guest_hold, guest_hold_end",
     "guest_hold:",
-    "guest_enable",
+    enable!(),
     "mov r12, [rdi + 16]", // steps
     "mov r13, [rdi + 24]", // bytes of the image
     "movabs r14, 0x5a5aa5a50ff01234",
@@ -195,17 +177,17 @@ global_asm!(
     "8:", // a general-purpose register
     "mov ebx, -1",
     "9:",
-    "guest_end",
+    end!(),
     "guest_hold_end:",
     ".globl guest_examine, guest_examine_end",
     "guest_examine:",
-    "guest_enable",
+    enable!(),
     "mov edi, {found}",
     "mov eax, -1",
     "mov edx, -1",
     "xsave64 [rdi]",
     "xor ebx, ebx",
-    "guest_end",
+    end!(),
     "guest_examine_end:",
     ".popsection",
     given = const crate::guest_memory::GIVEN_IMAGE,
@@ -224,7 +206,7 @@ global_asm!(
     ".endm",
     ".globl guest_compute, guest_compute_end",
     "guest_compute:",
-    "guest_enable",
+    enable!(),
     "mov r12, [rdi + 16]", // steps
     "mov esi, {given}",
     "vmovdqu ymm0, [rsi]",
@@ -251,7 +233,7 @@ global_asm!(
     "vmovdqu [rdi + 64], ymm2",
     "vmovdqu [rdi + 96], ymm3",
     "xor ebx, ebx",
-    "guest_end",
+    end!(),
     "guest_compute_end:",
     ".popsection",
     given = const crate::guest_memory::GIVEN_IMAGE,
@@ -322,7 +304,7 @@ global_asm!(
     "xor r10d, r10d",
     "7:", // bits 15:0 are the trial, bits 19:16 what was wrong
     "mov rbx, r10",
-    "guest_end",
+    end!(),
     "8:", // #GP: its error code is 0, XSETBV has three bytes
     "cmp qword ptr [rsp], 0",
     "jne 9f",
@@ -334,7 +316,7 @@ global_asm!(
     "guest_try_xcr0_end:",
     ".globl guest_write_pkru, guest_write_pkru_end",
     "guest_write_pkru:",
-    "guest_enable",
+    enable!(),
     "mov esi, edi",
     "xor ecx, ecx",
     "rdpkru",
@@ -354,7 +336,7 @@ global_asm!(
     "jne 9f",
     "xor ebx, ebx",
     "9:",
-    "guest_end",
+    end!(),
     "guest_write_pkru_end:",
     ".popsection",
     gate = const crate::guest_memory::IDT + 13 * 16,

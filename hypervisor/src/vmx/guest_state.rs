@@ -57,7 +57,8 @@ pub unsafe fn write(vmcs: &mut CurrentVmcs<'_>) {
         (Field::GuestCr3, PAGE_TABLES),
         (Field::GuestRip, PROGRAM),
         (Field::GuestRsp, STACK),
-        (Field::GuestRflags, 2),
+        // IF: external interrupts exit whatever it is, but Bochs 3.0 looks at it (docs/surprises.md).
+        (Field::GuestRflags, 0x202),
         (Field::GuestEfer, EFER),
         (Field::GuestDr7, 0x400),
         (Field::LinkPointer, !0),
