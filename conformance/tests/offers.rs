@@ -30,6 +30,7 @@ fn of_a_recorded_cpu_nothing_else_is_left_out() {
         for (component, reason) in Offer::for_ring0(&enumeration).left_out() {
             let expected = match (kind.name, component) {
                 ("rome", Component::Pkru) => LeftOut::NotAnnounced,
+                (_, Component::Uintr) => LeftOut::ChangedBySaving,
                 _ => LeftOut::OfTheProcessor,
             };
             assert_eq!(reason, expected, "{}: {component}", kind.name);

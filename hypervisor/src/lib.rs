@@ -29,7 +29,7 @@
 //! * [`lapic`] - interrupts between CPUs, and a timer for each
 //! * [`percpu`] - what each CPU has of its own
 //! * [`smp`] - calls on other CPUs
-//! * [`trampoline`] - where the other CPUs begin
+//! * `trampoline` - where the other CPUs begin
 //! * [`mxcsr_probe`] - an emulator's mistake
 //! * [`user_code`] - user programs, and the kernel's vector code
 //! * [`user_pattern`] - what their registers should hold

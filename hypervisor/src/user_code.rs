@@ -24,7 +24,7 @@ const ROUNDS: usize = 8;
 pub const WITHOUT_MXCSR: u64 = 1 << WITHOUT_MXCSR_BIT;
 const WITHOUT_MXCSR_BIT: u32 = 8;
 
-/// The system call in RAX: [`ROUNDS`] more rounds found what they should.
+/// The system call in RAX: `ROUNDS` more rounds found what they should.
 pub const CALL_REPORT: u64 = 1;
 /// The system call in RAX: the 8 bytes that RCX counts from 1 are RBX and not RDX.
 pub const CALL_MISMATCH: u64 = 2;

@@ -15,6 +15,9 @@ pub enum LeftOut {
     /// owner reads and writes the MSRs themselves. Switched with threads, a trace would end and a
     /// power setting change at every switch.
     OfTheProcessor,
+    /// UINTR: a save by XSAVES takes the notification vector out of the registers (SDM 1, 13.11), so what
+    /// they hold after it is no copy of the area, which a skipped restore relies on.
+    ChangedBySaving,
     /// The command line hides it.
     Hidden,
     /// The CPUID bit of its feature is 0: firmware, a hypervisor or `clearcpuid=` hides it.
@@ -35,6 +38,7 @@ impl fmt::Display for LeftOut {
         f.pad(match self {
             Self::Unnamed => "no manual names it",
             Self::OfTheProcessor => "it belongs to the processor, not to threads or guests",
+            Self::ChangedBySaving => "saving changes the registers",
             Self::Hidden => "hidden on request",
             Self::NotAnnounced => "CPUID does not announce its feature",
             Self::NeedsXsaves => "it needs XSAVES",
@@ -76,13 +80,16 @@ type Rule = fn(Candidates<'_>, left: ComponentSet) -> ComponentSet;
 
 /// In this order: a component has the first reason that applies, and partners are looked for among
 /// what the other rules left.
-const RULES: [(LeftOut, Rule); 7] = [
+const RULES: [(LeftOut, Rule); 8] = [
     (LeftOut::Unnamed, |_, left| {
         left.iter()
             .filter(|component| matches!(component, Component::Unnamed(_)))
             .fold(ComponentSet::EMPTY, ComponentSet::with)
     }),
     (LeftOut::OfTheProcessor, |_, _| OF_THE_PROCESSOR),
+    (LeftOut::ChangedBySaving, |_, _| {
+        ComponentSet::only(Component::Uintr)
+    }),
     (LeftOut::Hidden, |candidates, left| {
         left.difference(candidates.visible)
     }),
@@ -178,6 +185,7 @@ mod tests {
     fn of(reasons: &[(usize, LeftOut)]) -> [Option<LeftOut>; 20] {
         let mut expected = [None; 20];
         expected[8] = Some(LeftOut::OfTheProcessor); // PT, on all CPUs here
+        expected[14] = Some(LeftOut::ChangedBySaving); // UINTR
         for (number, reason) in reasons {
             expected[*number] = Some(*reason);
         }
@@ -230,7 +238,7 @@ mod tests {
     #[test]
     fn a_component_whose_feature_is_not_announced_is_left_out() {
         let no_leaf_7 = emerald_rapids().with(7, 0, |r| *r = Default::default());
-        let announced_by_leaf_7 = [5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 18];
+        let announced_by_leaf_7 = [5, 6, 7, 9, 10, 11, 12, 15, 17, 18];
         let expected = of(&announced_by_leaf_7.map(|number| (number, LeftOut::NotAnnounced)));
         assert_eq!(left_out(&no_leaf_7, EVERYTHING), expected);
     }
@@ -257,7 +265,7 @@ mod tests {
     #[test]
     fn without_xsaves_neither_supervisor_components_nor_tiles_are_left() {
         let mut expected = of(&[(17, LeftOut::PartnerMissing), (18, LeftOut::NeedsXfd)]);
-        for number in [10, 11, 12, 14, 15] {
+        for number in [10, 11, 12, 15] {
             expected[number] = Some(LeftOut::NeedsXsaves);
         }
         assert_eq!(

@@ -332,15 +332,15 @@ mod tests {
         let offer = Offer::for_ring0(&cpu);
         assert_eq!(offer.contradiction(), None);
         assert_eq!(offer.user_components(), set(0x6_02e7));
-        // Without PKRU (9); with PASID, CET_U and UINTR (10, 11, 14).
-        assert_eq!(offer.default_components(), set(0x2_4ce7));
+        // Without PKRU and UINTR (9, 14); with PASID and CET_U (10, 11).
+        assert_eq!(offer.default_components(), set(0x2_0ce7));
         assert_eq!(offer.on_demand(), set(1 << 18));
         assert_eq!(offer.guest_only(), set(1 << 12));
         assert_eq!(offer.independent(), set(1 << 15));
         assert_eq!(offer.guest_supervisor(), set(0x1800));
         let ControlRegisters { xcr0, xss, xfd } = offer.control_registers();
         assert_eq!(xcr0.components(), set(0x6_02e7));
-        assert_eq!(xss.components(), set(0xdc00));
+        assert_eq!(xss.components(), set(0x9c00));
         assert_eq!(xfd.components(), set(1 << 18));
         let instructions = offer.instructions();
         assert_eq!(instructions.save(), SaveInstruction::Xsaves);
@@ -348,7 +348,11 @@ mod tests {
         assert_eq!(instructions.guest_only(), offer.guest_only());
         assert!(instructions.has_xfd());
         let left_out: Vec<_> = offer.left_out().collect();
-        assert_eq!(left_out, [(Component::Pt, LeftOut::OfTheProcessor)]);
+        let expected = [
+            (Component::Pt, LeftOut::OfTheProcessor),
+            (Component::Uintr, LeftOut::ChangedBySaving),
+        ];
+        assert_eq!(left_out, expected);
     }
 
     #[test]
@@ -357,17 +361,17 @@ mod tests {
         let offer = Offer::for_ring0(&cpu);
         let everything = set(u64::MAX);
         for (layout, components, len) in [
-            (offer.thread_layout(), 0x2_4ce7, 2624),
-            (offer.guest_layout(), 0x2_5ce7, 2624),
+            (offer.thread_layout(), 0x2_0ce7, 2560),
+            (offer.guest_layout(), 0x2_1ce7, 2560),
             (
                 offer.layout_with(Grantee::Threads, everything),
-                0x6_4ce7,
-                10816,
+                0x6_0ce7,
+                10752,
             ),
             (
                 offer.layout_with(Grantee::Guests, everything),
-                0x6_5ce7,
-                10816,
+                0x6_1ce7,
+                10752,
             ),
         ] {
             assert_eq!(layout.components(), set(components));
