@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use fpstate::{CpuFpu, Identities, Layout, Offer};
-use fpstate_arch::{Component, ComponentSet, CpuidRegisters, Processor};
-use fpstate_model::ModelCpu;
+use fpstate_arch::{Component, ComponentSet, CpuidRegisters};
+use fpstate_model::{ModelCpu, X87Pointers};
 
 use super::backend::Model;
 use super::guest::ModelGuest;
@@ -26,8 +26,6 @@ static IDENTITIES: Identities = Identities::new();
 /// Steps between two looks at the clock.
 const STEPS_AT_A_TIME: u32 = 1000;
 const PKRU: ComponentSet = ComponentSet::only(Component::Pkru);
-/// "Auth", the first part of AMD's vendor string, in CPUID.0:EBX.
-const AMD_EBX: u32 = 0x6874_7541;
 
 /// A CPU to model: its name and its CPUID leaves.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +135,7 @@ fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) 
     let offered = world.offered_without_permission;
     let (task, guest) = (own(offer.thread_layout()), own(offer.guest_layout()));
     Model {
-        keeps_x87_pointers: !is_amd(reset.clone()),
+        keeps_x87_pointers: reset.vendor_differences().x87_pointers == X87Pointers::Always,
         reset,
         components: guest.union(offer.on_demand()),
         task_components: task.difference(ComponentSet::TILES),
@@ -145,10 +143,6 @@ fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) 
         processes: world.processes.clone(),
         random: fastrand::Rng::with_seed(config.seed()),
     }
-}
-
-fn is_amd(mut cpu: ModelCpu) -> bool {
-    cpu.cpuid(0, 0).ebx == AMD_EBX
 }
 
 /// A CPU, and the slice it is in the middle of.
