@@ -30,6 +30,8 @@ struct BootAnswer<'a> {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// How the emulator's program differs from the one that is installed.
+    corrections: &'a [String],
     results: &'a [ScenarioResult],
     /// Why the run counts for nothing, whatever the scenarios said.
     trouble: Option<String>,
@@ -48,10 +50,13 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
         cpu_model: (arguments.cpu.as_deref()).unwrap_or(machine.default_cpu()),
         cpus: arguments.cpus,
         command_line: &command_line,
+        emulator: arguments.emulator,
     };
     let limit = (arguments.timeout).map_or(machine.default_limit(), Duration::from_secs);
     let mut report = Report::default();
-    let end = (machine.prepare(&boot)?).run(limit, |line| {
+    let emulation = machine.prepare(&boot)?;
+    let corrections = emulation.corrections.clone();
+    let end = emulation.run(limit, |line| {
         report.take(line);
         if arguments.json {
             output::remark(line)
@@ -82,6 +87,7 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
             passed: report.count(Verdict::Passed),
             failed,
             skipped: report.count(Verdict::Skipped),
+            corrections: &corrections,
             results: &report.results,
             trouble,
         })?;
