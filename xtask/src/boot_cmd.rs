@@ -69,7 +69,7 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
     {
         return Err(BootError::UnknownScenario(name.clone()).into());
     }
-    let trouble = trouble(&report, &end, limit);
+    let trouble = trouble(&report, &end, limit).or_else(|| skipped(&report, &arguments.may_skip));
     if let Some(trouble) = &trouble {
         output::remark(&format!("xtask: {trouble}"))?;
     }
@@ -111,6 +111,18 @@ fn trouble(report: &Report, end: &End, limit: Duration) -> Option<String> {
     }
 }
 
+/// Why a run counts for nothing in which a scenario was skipped that is not among those that may be.
+fn skipped(report: &Report, may_skip: &[String]) -> Option<String> {
+    if may_skip.is_empty() {
+        return None;
+    }
+    let skipped = (report.results.iter()).filter(|result| result.verdict == Verdict::Skipped);
+    let wrong: Vec<&str> = (skipped.map(|result| result.name.as_str()))
+        .filter(|name| !may_skip.iter().any(|may| may == name))
+        .collect();
+    (!wrong.is_empty()).then(|| format!("skipped, and may not be: {}", wrong.join(", ")))
+}
+
 /// Why the kernel did not come to its own end.
 pub(crate) fn early_end(report: &Report, end: &End, limit: Duration) -> Option<String> {
     if let Some(why) = &report.bail_out {
@@ -133,6 +145,27 @@ mod tests {
             report.take(line);
         }
         trouble(&report, end, Duration::from_secs(7))
+    }
+
+    #[test]
+    fn only_what_may_be_skipped_is() {
+        let mut report = Report::default();
+        for line in [
+            "ok 1 - a # SKIP no SVM",
+            "ok 2 - b",
+            "ok 3 - c # SKIP no MPX",
+        ] {
+            report.take(line);
+        }
+        for (may_skip, expected) in [
+            (&[][..], None),
+            (&["a", "b", "c"], None),
+            (&["c"], Some("skipped, and may not be: a")),
+            (&["b"], Some("skipped, and may not be: a, c")),
+        ] {
+            let may_skip: Vec<String> = may_skip.iter().copied().map(str::to_owned).collect();
+            assert_eq!(skipped(&report, &may_skip).as_deref(), expected);
+        }
     }
 
     #[test]
