@@ -7,8 +7,8 @@
 //! nothing is disabled, and every state has room.
 //!
 //! Bochs 3.0 also saves tiles wrongly (docs/surprises.md). Tile data that is in use is lost: there every
-//! scenario is skipped. With that one instruction of Bochs put right they run, and do what comes out
-//! right in spite of the rest: tiles have at most 8 rows, as many as bytes in a row, or are saved an
+//! scenario is skipped. With that one instruction of Bochs put right, as `cargo xtask boot` does in a copy,
+//! they run, and do what comes out right in spite of the rest: tiles have at most 8 rows, as many as bytes in a row, or are saved an
 //! even number of times.
 
 use alloc::sync::Arc;
