@@ -16,7 +16,7 @@ use crate::layout::Layout;
 /// which are stricter than XRSTOR's: XCOMP_BV and all 48 reserved bytes are 0, while XRSTOR ignores the
 /// last 40 of them. MXCSR is judged and taken as XRSTOR does. For the rules of one interface of Linux
 /// see [`KvmImage`](crate::KvmImage), [`PtraceImage`](crate::PtraceImage) and
-/// [`SignalFrame`](crate::SignalFrame).
+/// [`Sigreturn`](crate::Sigreturn).
 ///
 /// Holding one is the proof that its header and MXCSR were checked; whether it fits a state is
 /// checked when it is imported.

@@ -43,6 +43,13 @@ pub enum ImageError {
         /// Its value.
         found: u64,
     },
+    /// XCOMP_BV (bytes 527:520) of a compacted image has components that are not enabled.
+    RoomNotAllowed {
+        /// XCOMP_BV\[62:0\].
+        found: ComponentSet,
+        /// The components enabled.
+        allowed: ComponentSet,
+    },
     /// Bytes 575:528 must be 0.
     ReservedHeaderByte {
         /// Offset from byte 0 of the image.
@@ -86,6 +93,10 @@ impl fmt::Display for ImageError {
                     "XCOMP_BV at byte 520 is {found:#x}; allowed: 0 in the standard format"
                 )
             }
+            Self::RoomNotAllowed { found, allowed } => {
+                let refused = found.difference(*allowed);
+                write!(f, "XCOMP_BV at byte 520 has {refused}; allowed: {allowed}")
+            }
             Self::ReservedHeaderByte { offset, value } => {
                 write!(f, "reserved header byte {offset} is {value:#x}; allowed: 0")
             }
@@ -107,6 +118,7 @@ impl core::error::Error for ImageError {
             | Self::TooShort { .. }
             | Self::Length { .. }
             | Self::XcompBv { .. }
+            | Self::RoomNotAllowed { .. }
             | Self::ReservedHeaderByte { .. }
             | Self::ComponentsNotAllowed { .. }
             // Displayed as it is.

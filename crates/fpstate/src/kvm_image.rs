@@ -132,6 +132,7 @@ impl<'b> KvmImage<'b> {
             | ImageError::NotCompacted { .. }
             | ImageError::Layout(_)
             | ImageError::XcompBv { .. }
+            | ImageError::RoomNotAllowed { .. }
             | ImageError::ReservedHeaderByte { .. }
             | ImageError::ComponentsNotAllowed { .. }
             | ImageError::Mxcsr(_) => Errno::Einval,
