@@ -9,6 +9,7 @@
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
 //! * `layout_cmd` - `fpstate layout`
+//! * `image_file` - a file with a bare XSAVE image: which format it has
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -23,6 +24,7 @@ mod layout_picture;
 mod layout_text;
 mod layout_svg;
 mod layout_cmd;
+mod image_file;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -59,6 +61,8 @@ enum CommandError {
         path: std::path::PathBuf,
         error: io::Error,
     },
+    #[error("{0}")]
+    Image(#[from] image_file::ImageFileError),
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }
