@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Cpu(CpuArguments),
     /// Show where each state component lies in an XSAVE area
     Layout(LayoutArguments),
+    /// Show what CPUs have in common, and which of them can exchange guests
+    Baseline(BaselineArguments),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +98,16 @@ pub(crate) struct LayoutArguments {
     /// Draw the area into this file too
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BaselineArguments {
+    /// CPU profiles, files with CPUID dumps, or `host` for this machine
+    #[arg(required = true, value_name = "PROFILE|FILE|host")]
+    pub(crate) cpus: Vec<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

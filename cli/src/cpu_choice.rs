@@ -11,6 +11,9 @@ use fpstate_model::dump::LONGEST_DUMP;
 use fpstate_model::{Dump, DumpError, Oddity, Profile, examine};
 use serde::Serialize;
 
+/// The argument that names this machine.
+const HOST: &str = "host";
+
 /// A CPU to show.
 #[derive(Debug)]
 pub(crate) struct CpuChoice {
@@ -57,7 +60,7 @@ impl std::fmt::Display for OddityReport {
 /// Why there is no such CPU.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CpuError {
-    #[error("(none given): {0}")]
+    #[error("(this machine): {0}")]
     Host(#[from] HostError),
     #[error("{name:?}: no such file, and no such profile; profiles: {profiles}")]
     Unknown { name: PathBuf, profiles: String },
@@ -68,10 +71,10 @@ pub(crate) enum CpuError {
 }
 
 impl CpuChoice {
-    /// The CPU that `argument` names. A profile's name means the profile also where there is a file
-    /// of that name; `./NAME` means the file.
+    /// The CPU that `argument` names; none, and `host`, mean this machine. A profile's name means the
+    /// profile also where there is a file of that name; `./NAME` means the file.
     pub(crate) fn of(argument: Option<&Path>) -> Result<Self, CpuError> {
-        let Some(argument) = argument else {
+        let Some(argument) = argument.filter(|argument| *argument != Path::new(HOST)) else {
             return Self::this_machine();
         };
         if let Some(profile) = argument.to_str().and_then(Profile::by_name) {

@@ -9,6 +9,8 @@
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
 //! * `layout_cmd` - `fpstate layout`
+//! * `baseline` - what CPUs have in common
+//! * `baseline_report`, `baseline_cmd` - `fpstate baseline`
 //! * `image_file` - a file with a bare XSAVE image: which format it has
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
@@ -24,6 +26,9 @@ mod layout_picture;
 mod layout_text;
 mod layout_svg;
 mod layout_cmd;
+mod baseline;
+mod baseline_report;
+mod baseline_cmd;
 mod image_file;
 
 use std::io::{self, Write};
@@ -47,11 +52,13 @@ enum CommandError {
     #[error("{0}")]
     Run(#[from] RunError),
     #[error("{0}")]
-    Host(#[from] HostError),
+    ThisMachine(#[from] HostError),
     #[error("CPUID leaf 0DH: {0}")]
     Layout(#[from] fpstate::LayoutError),
     #[error("--cpu {0}")]
     Cpu(#[from] cpu_choice::CpuError),
+    #[error("{0}")]
+    Host(cpu_choice::CpuError),
     #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
     CpuOfNative,
     #[error("--components {0}")]
@@ -81,6 +88,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
+        Command::Baseline(baseline) => baseline_cmd::execute(&baseline),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -1,0 +1,6 @@
+//! Guests and their images on other CPUs: `fpstate baseline`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod asked;
+mod baseline;
