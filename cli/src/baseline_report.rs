@@ -4,6 +4,7 @@ use fpstate_arch::{Component, ComponentSet, Xcr0};
 use serde::Serialize;
 
 use crate::baseline::{CommonGround, Exchange, largest_xcr0, user_components};
+use crate::component_list::names;
 use crate::cpu_choice::{CpuChoice, OddityReport};
 use crate::layout_picture::alignment_of;
 
@@ -169,7 +170,7 @@ impl SetReport {
     fn of(set: ComponentSet) -> Self {
         Self {
             bits: set.bits(),
-            components: set.iter().map(|component| component.to_string()).collect(),
+            components: names(set),
         }
     }
 

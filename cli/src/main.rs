@@ -5,12 +5,14 @@
 //! * `output` - a table for people, JSON for programs
 //! * `run_cmd` - `fpstate run`
 //! * `cpu_choice` - what `--cpu` means
+//! * `component_list` - components as somebody writes them
 //! * `cpu_cmd` - `fpstate cpu`
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
 //! * `layout_cmd` - `fpstate layout`
 //! * `baseline` - what CPUs have in common
 //! * `baseline_report`, `baseline_cmd` - `fpstate baseline`
+//! * `replace_file` - a file written as a whole or not at all
 //! * `image_file` - a file with a bare XSAVE image: which format it has
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
@@ -21,6 +23,7 @@ mod heap;
 mod output;
 mod run_cmd;
 mod cpu_choice;
+mod component_list;
 mod cpu_cmd;
 mod layout_picture;
 mod layout_text;
@@ -29,6 +32,7 @@ mod layout_cmd;
 mod baseline;
 mod baseline_report;
 mod baseline_cmd;
+mod replace_file;
 mod image_file;
 
 use std::io::{self, Write};
@@ -62,7 +66,7 @@ enum CommandError {
     #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
     CpuOfNative,
     #[error("--components {0}")]
-    Components(#[from] layout_cmd::ComponentsError),
+    Components(#[from] component_list::ComponentsError),
     #[error("--svg {path:?}: {error}")]
     Svg {
         path: std::path::PathBuf,
