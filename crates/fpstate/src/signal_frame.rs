@@ -7,7 +7,8 @@ use fpstate_arch::component::ComponentSet;
 use fpstate_arch::enumeration::Enumeration;
 use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
 
-use crate::image::{ImageError, StandardImage};
+use crate::image::StandardImage;
+use crate::image_error::ImageError;
 use crate::layout::{Layout, LayoutError};
 
 /// "FPXS": the frame has an XSAVE image, not FXSAVE's 512 bytes alone.
