@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Layout(LayoutArguments),
     /// Show what CPUs have in common, and which of them can exchange guests
     Baseline(BaselineArguments),
+    /// Make an image another CPU's, or another format's
+    Convert(ConvertArguments),
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +110,35 @@ pub(crate) struct BaselineArguments {
     /// CPU profiles, files with CPUID dumps, or `host` for this machine
     #[arg(required = true, value_name = "PROFILE|FILE|host")]
     pub(crate) cpus: Vec<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArguments {
+    /// A file with an XSAVE image: standard, compacted or FXSAVE
+    pub(crate) image: PathBuf,
+    /// The CPU that made it: a profile, a file with a CPUID dump, or `host` [default: this machine]
+    #[arg(long, visible_alias = "from", value_name = "PROFILE|FILE|host")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// The CPU that it is to be restored on
+    #[arg(long, value_name = "PROFILE|FILE|host")]
+    pub(crate) to: PathBuf,
+    /// Format to write; standard as KVM takes it: 4096 bytes or more
+    #[arg(long, value_enum, default_value_t = AreaFormat::Standard)]
+    pub(crate) format: AreaFormat,
+    /// What may be lost where there is no room: nothing (reject), what is announced and yet initial
+    /// (initial), or components by name as well, separated by commas
+    #[arg(long, value_name = "reject|initial|LIST", default_value = "reject")]
+    pub(crate) loss: String,
+    /// XCR0 of the guest there, a number or components by name [default: what the image has room for
+    /// and the CPU has]
+    #[arg(long, value_name = "XCR0")]
+    pub(crate) xcr0: Option<String>,
+    /// The file to write; it is replaced as a whole or not at all
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -125,6 +125,19 @@ impl CpuChoice {
         })
     }
 
+    /// The bits MXCSR may have. Of a CPU that is not here it is worked out: CPUID announces one bit of
+    /// AMD's alone (MM, by `MisAlignSse`: APM 1, 4.2.2), and every CPU with XSAVE has DAZ.
+    pub(crate) fn mxcsr_mask(&self) -> u32 {
+        const MISALIGNED_EXCEPTION_MASK: u32 = 1 << 17;
+        const MISALIGN_SSE: u32 = 1 << 7;
+        let features = RecordedLeaves(&self.leaves).cpuid(0x8000_0001, 0);
+        match self.running {
+            Some(running) => running.mxcsr_mask,
+            None if features.ecx & MISALIGN_SSE != 0 => 0xffff | MISALIGNED_EXCEPTION_MASK,
+            None => 0xffff,
+        }
+    }
+
     pub(crate) fn oddity_reports(&self) -> Vec<OddityReport> {
         let reports = self.oddities.iter().map(|oddity| {
             let (leaf, subleaf) = oddity.leaf();
@@ -236,6 +249,13 @@ mod tests {
             chosen("apx-synthetic"),
             "Synthetic: Granite Rapids with APX"
         );
+    }
+
+    #[test]
+    fn the_mxcsr_mask_of_a_recorded_cpu_has_amds_bit_on_amd_only() {
+        let mask = |name: &str| CpuChoice::of(Some(Path::new(name))).unwrap().mxcsr_mask();
+        assert_eq!(mask("sapphire-rapids"), 0xffff);
+        assert_eq!(mask("genoa"), 0x2_ffff);
     }
 
     #[test]

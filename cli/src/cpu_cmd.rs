@@ -3,7 +3,7 @@
 use std::io;
 
 use fpstate::{Layout, LayoutError, SwitchInstructions};
-use fpstate_arch::{Component, ComponentSet};
+use fpstate_arch::Component;
 use serde::Serialize;
 
 use crate::arguments::CpuArguments;

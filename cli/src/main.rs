@@ -14,6 +14,8 @@
 //! * `baseline_report`, `baseline_cmd` - `fpstate baseline`
 //! * `replace_file` - a file written as a whole or not at all
 //! * `image_file` - a file with a bare XSAVE image: which format it has
+//! * `image_source` - the state it holds
+//! * `conversion`, `convert_cmd` - `fpstate convert`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -34,6 +36,9 @@ mod baseline_report;
 mod baseline_cmd;
 mod replace_file;
 mod image_file;
+mod image_source;
+mod conversion;
+mod convert_cmd;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -74,6 +79,24 @@ enum CommandError {
     },
     #[error("{0}")]
     Image(#[from] image_file::ImageFileError),
+    #[error("{path:?}: {error}")]
+    Source {
+        path: std::path::PathBuf,
+        error: image_source::SourceError,
+    },
+    #[error("--to {0}")]
+    To(cpu_choice::CpuError),
+    #[error("--loss {0}")]
+    Loss(component_list::ComponentsError),
+    #[error("--xcr0 {0}")]
+    Xcr0(component_list::ComponentsError),
+    #[error("--to: {0}")]
+    Conversion(#[from] conversion::ConversionError),
+    #[error("-o {path:?}: {error}")]
+    WriteImage {
+        path: std::path::PathBuf,
+        error: io::Error,
+    },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }
@@ -92,6 +115,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
+        Command::Convert(convert) => convert_cmd::execute(&convert),
         Command::Baseline(baseline) => baseline_cmd::execute(&baseline),
     };
     match answer {
