@@ -51,7 +51,7 @@ impl<'b> CompactedImage<'b> {
         bytes: &[u8],
         enumeration: &Enumeration,
         mxcsr_mask: u32,
-    ) -> impl Iterator<Item = ImageError> {
+    ) -> impl Iterator<Item = ImageError> + use<> {
         let header = header_of(bytes);
         let layout = header.map(|header| layout_of(&header, enumeration));
         // Without a layout only the fixed parts have a length.

@@ -48,7 +48,7 @@ impl<'b> FxsaveImage<'b> {
         bytes: &[u8],
         enumeration: &Enumeration,
         mxcsr_mask: u32,
-    ) -> impl Iterator<Item = ImageError> {
+    ) -> impl Iterator<Item = ImageError> + use<> {
         let len = bytes.len();
         let layout = Layout::fxsave(enumeration).err().map(ImageError::Layout);
         let mxcsr =

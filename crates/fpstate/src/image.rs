@@ -7,7 +7,7 @@ use fpstate_arch::xsave_header::Format;
 use crate::area::as_restored;
 use crate::image_error::ImageError;
 use crate::image_faults::{self, header_of, legacy_of, too_short};
-use crate::image_state::ImageState;
+use crate::image_state::{ImageState, MXCSR_CARRIERS};
 use crate::layout::Layout;
 
 /// A standard-format XSAVE image, checked, still in the bytes it came in.
@@ -42,8 +42,7 @@ impl<'b> StandardImage<'b> {
         };
         let live = header.xstate_bv;
         let mut legacy = as_restored(legacy, live, Format::Standard);
-        let loads_mxcsr = ComponentSet::only(Component::Sse).with(Component::Avx);
-        if !layout.components().intersects(loads_mxcsr) {
+        if !layout.components().intersects(MXCSR_CARRIERS) {
             legacy.mxcsr = Mxcsr::INITIAL;
         }
         Ok(Self {
@@ -56,7 +55,7 @@ impl<'b> StandardImage<'b> {
         bytes: &[u8],
         layout: &Layout<'_>,
         mxcsr_mask: u32,
-    ) -> impl Iterator<Item = ImageError> {
+    ) -> impl Iterator<Item = ImageError> + use<> {
         let (format, allowed) = (layout.format(), layout.components());
         let format = (format != Format::Standard).then_some(ImageError::NotStandard { format });
         let header = header_of(bytes).into_iter();

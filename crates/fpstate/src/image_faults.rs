@@ -28,7 +28,7 @@ pub(crate) fn too_short(found: usize, needed: usize) -> Option<ImageError> {
 pub(crate) fn of_standard_header(
     header: XsaveHeader,
     allowed: ComponentSet,
-) -> impl Iterator<Item = ImageError> {
+) -> impl Iterator<Item = ImageError> + use<> {
     let found = header.xcomp_bv;
     let xcomp_bv = (found != 0).then_some(ImageError::XcompBv { found });
     let components = components_outside(header.xstate_bv, allowed);
@@ -39,7 +39,7 @@ pub(crate) fn of_standard_header(
 }
 
 /// The reserved bytes of a header that are not 0.
-pub(crate) fn reserved_bytes(header: XsaveHeader) -> impl Iterator<Item = ImageError> {
+pub(crate) fn reserved_bytes(header: XsaveHeader) -> impl Iterator<Item = ImageError> + use<> {
     (528..)
         .zip(header.reserved)
         .filter(|&(_, value)| value != 0)

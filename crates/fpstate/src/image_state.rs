@@ -4,10 +4,15 @@ use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::legacy_region::{LegacyRegion, Mxcsr};
+use fpstate_arch::pkru::Pkru;
 
 use crate::area::XsaveArea;
 use crate::layout::Layout;
 use crate::storage::AreaStorage;
+
+/// The components with which the standard format loads and stores MXCSR (SDM 1, 13.7 and 13.8.1).
+pub(crate) const MXCSR_CARRIERS: ComponentSet =
+    ComponentSet::only(Component::Sse).with(Component::Avx);
 
 /// An extended state as plain values, still in the bytes it came in.
 ///
@@ -51,8 +56,7 @@ impl<'b> ImageState<'b> {
     /// it with SSE or AVX only.
     #[must_use]
     pub fn live_with_mxcsr(&self) -> ComponentSet {
-        let carriers = ComponentSet::only(Component::Sse).with(Component::Avx);
-        if self.legacy.mxcsr == Mxcsr::INITIAL || self.live.intersects(carriers) {
+        if self.legacy.mxcsr == Mxcsr::INITIAL || self.live.intersects(MXCSR_CARRIERS) {
             self.live
         } else {
             self.live.with(Component::Sse)
@@ -73,6 +77,13 @@ impl<'b> ImageState<'b> {
             return None;
         }
         self.bytes.get(self.layout.place_of(component)?.range())
+    }
+
+    /// PKRU (state component 9); `None` where it is initial, which is 0, or no part of the image.
+    #[must_use]
+    pub fn pkru(&self) -> Option<Pkru> {
+        let bytes = self.extended(Component::Pkru)?.first_chunk()?;
+        Some(Pkru::from_bits(u32::from_le_bytes(*bytes)))
     }
 
     /// The layout of the image. Its components are those that the image can speak of.

@@ -47,8 +47,12 @@
 //! * [`image`] - a standard-format image from elsewhere, checked
 //! * [`compacted_image`] - a compacted one
 //! * [`fxsave_image`] - FXSAVE's 512 bytes
+//! * `uabi_rules` - the rules that KVM and ptrace share
+//! * [`kvm_image`] - the image of `KVM_SET_XSAVE`
+//! * [`ptrace_image`] - the image of `NT_X86_XSTATE`
 //! * [`import`] - a state from elsewhere becomes the state of an area
 //! * [`export`] - a state becomes an image
+//! * [`uabi_export`] - an image as KVM and ptrace hand it out
 //! * [`signal_frame`] - the image in a Linux signal frame
 //! * [`instructions`] - which instructions a CPU switches with
 //! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
@@ -108,8 +112,12 @@ mod image_faults;
 pub mod image;
 pub mod compacted_image;
 pub mod fxsave_image;
+mod uabi_rules;
+pub mod kvm_image;
+pub mod ptrace_image;
 pub mod import;
 pub mod export;
+pub mod uabi_export;
 pub mod signal_frame;
 pub mod instructions;
 pub mod switch;
@@ -161,6 +169,7 @@ pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
 pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
+pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};
 pub use left_out::LeftOut;
 pub use loss::{Loss, LossError};
@@ -168,9 +177,11 @@ pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
+pub use ptrace_image::PtraceImage;
 pub use signal_frame::{SignalFrame, SignalFrameError};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
 pub use thread::{ForkError, LifeError, ThreadFpu};
+pub use uabi_export::ImageOrigin;
