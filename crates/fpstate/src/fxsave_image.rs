@@ -75,6 +75,7 @@ impl<'b> FxsaveImage<'b> {
             | ImageError::TooShort { .. }
             | ImageError::Length { .. }
             | ImageError::XcompBv { .. }
+            | ImageError::RoomNotAllowed { .. }
             | ImageError::ReservedHeaderByte { .. }
             | ImageError::ComponentsNotAllowed { .. }
             | ImageError::Mxcsr(_) => Errno::Einval,

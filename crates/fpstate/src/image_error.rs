@@ -24,11 +24,11 @@ pub enum ImageError {
     },
     /// No layout to read it by: XCOMP_BV has components that the CPU lacks, say.
     Layout(LayoutError),
-    /// Fewer bytes than the layout has.
+    /// Fewer bytes than the layout or the interface needs.
     TooShort {
         /// Bytes there are.
         found: usize,
-        /// Bytes the layout needs.
+        /// Bytes needed.
         needed: usize,
     },
     /// Another number of bytes than the interface takes.
@@ -42,6 +42,13 @@ pub enum ImageError {
     XcompBv {
         /// Its value.
         found: u64,
+    },
+    /// XCOMP_BV (bytes 527:520) of a compacted image has components that are not enabled.
+    RoomNotAllowed {
+        /// XCOMP_BV\[62:0\].
+        found: ComponentSet,
+        /// The components enabled.
+        allowed: ComponentSet,
     },
     /// Bytes 575:528 must be 0.
     ReservedHeaderByte {
@@ -75,7 +82,7 @@ impl fmt::Display for ImageError {
             }
             Self::Layout(error) => write!(f, "no layout to read the image by: {error}"),
             Self::TooShort { found, needed } => {
-                write!(f, "image of {found} bytes; the layout needs {needed}")
+                write!(f, "image of {found} bytes; allowed: at least {needed}")
             }
             Self::Length { found, needed } => {
                 write!(f, "image of {found} bytes; allowed: {needed}")
@@ -85,6 +92,10 @@ impl fmt::Display for ImageError {
                     f,
                     "XCOMP_BV at byte 520 is {found:#x}; allowed: 0 in the standard format"
                 )
+            }
+            Self::RoomNotAllowed { found, allowed } => {
+                let refused = found.difference(*allowed);
+                write!(f, "XCOMP_BV at byte 520 has {refused}; allowed: {allowed}")
             }
             Self::ReservedHeaderByte { offset, value } => {
                 write!(f, "reserved header byte {offset} is {value:#x}; allowed: 0")
@@ -107,6 +118,7 @@ impl core::error::Error for ImageError {
             | Self::TooShort { .. }
             | Self::Length { .. }
             | Self::XcompBv { .. }
+            | Self::RoomNotAllowed { .. }
             | Self::ReservedHeaderByte { .. }
             | Self::ComponentsNotAllowed { .. }
             // Displayed as it is.

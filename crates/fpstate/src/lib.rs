@@ -54,6 +54,8 @@
 //! * [`export`] - a state becomes an image
 //! * [`uabi_export`] - an image as KVM and ptrace hand it out
 //! * [`signal_frame`] - the image in a Linux signal frame
+//! * [`sigreturn`] - what Linux restores from one, any one
+//! * [`signal_frame_export`] - writes one
 //! * [`instructions`] - which instructions a CPU switches with
 //! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
 //! * [`switch_error`] - why a switch is refused
@@ -119,6 +121,8 @@ pub mod import;
 pub mod export;
 pub mod uabi_export;
 pub mod signal_frame;
+pub mod sigreturn;
+pub mod signal_frame_export;
 pub mod instructions;
 pub mod switch;
 pub mod switch_error;
@@ -179,6 +183,7 @@ pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use ptrace_image::PtraceImage;
 pub use signal_frame::{SignalFrame, SignalFrameError};
+pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};

@@ -92,6 +92,7 @@ impl<'b> PtraceImage<'b> {
             ImageError::NotStandard { .. } | ImageError::Layout(_) => Errno::Enodev,
             ImageError::NotCompacted { .. }
             | ImageError::XcompBv { .. }
+            | ImageError::RoomNotAllowed { .. }
             | ImageError::ReservedHeaderByte { .. }
             | ImageError::ComponentsNotAllowed { .. }
             | ImageError::Mxcsr(_) => Errno::Einval,
