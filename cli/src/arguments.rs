@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Layout(LayoutArguments),
     /// Show what CPUs have in common, and which of them can exchange guests
     Baseline(BaselineArguments),
+    /// Say whether an image can be restored on a CPU, and every reason why not
+    Check(CheckArguments),
     /// Make an image another CPU's, or another format's
     Convert(ConvertArguments),
 }
@@ -110,6 +112,32 @@ pub(crate) struct BaselineArguments {
     /// CPU profiles, files with CPUID dumps, or `host` for this machine
     #[arg(required = true, value_name = "PROFILE|FILE|host")]
     pub(crate) cpus: Vec<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
+pub(crate) struct CheckArguments {
+    /// A file with an XSAVE image (standard, compacted or FXSAVE), or a snapshot of fpstate-kvm as JSON
+    pub(crate) image: PathBuf,
+    /// The CPU that it is to be restored on [default: this machine]
+    #[arg(long, value_name = "PROFILE|FILE|host")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// The CPU that made it, which no image says: then components at other places are found too
+    #[arg(long, value_name = "PROFILE|FILE|host")]
+    pub(crate) from: Option<PathBuf>,
+    /// What guests may have there, a number or components by name [default: what the CPU has, as far
+    /// as the file has bytes for it]
+    #[arg(long, value_name = "XCR0")]
+    pub(crate) xcr0: Option<String>,
+    /// Ask this machine's kernel too: set the image on a fresh vCPU of KVM
+    #[arg(long)]
+    pub(crate) kvm: bool,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

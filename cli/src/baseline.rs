@@ -106,6 +106,22 @@ pub(crate) fn largest_xcr0(set: ComponentSet) -> Option<Xcr0> {
     }
 }
 
+/// `set` and what XSETBV wants to come with it.
+pub(crate) fn with_companions(set: ComponentSet) -> ComponentSet {
+    let groups = [ComponentSet::MPX, ComponentSet::AVX512, ComponentSet::TILES];
+    let whole = groups
+        .into_iter()
+        .filter(|group| group.intersects(set))
+        .fold(set, ComponentSet::union);
+    let avx512 = whole.intersects(ComponentSet::AVX512);
+    let with_avx = if avx512 {
+        whole.with(Component::Avx)
+    } else {
+        whole
+    };
+    with_avx.union(ComponentSet::LEGACY)
+}
+
 /// What becomes of a guest's standard-format image on another CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Exchange {
@@ -273,6 +289,15 @@ mod tests {
             );
         }
         assert_eq!(largest_xcr0(ComponentSet::EMPTY), None);
+    }
+
+    #[test]
+    fn a_set_with_its_companions_is_an_xcr0() {
+        for (set, whole) in [(0, 3), (4, 7), (0x20, 0xe7), (1 << 17, 0x6_0003), (8, 0x1b)] {
+            let found = with_companions(ComponentSet::from_bits(set));
+            assert_eq!(found.bits(), whole, "{set:#x}");
+            assert!(Xcr0::new(found, found).is_ok());
+        }
     }
 
     #[test]

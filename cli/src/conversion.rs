@@ -3,8 +3,9 @@
 use fpstate::{ExportError, ImageState, Layout, LayoutError, Loss, LossError};
 use fpstate_arch::{Component, ComponentSet, Xcr0};
 
-use crate::baseline::{largest_xcr0, user_components};
+use crate::baseline::{largest_xcr0, user_components, with_companions};
 use crate::cpu_choice::CpuChoice;
+use crate::image_file::LONGEST_IMAGE;
 use crate::image_source::KVM_XSAVE_LEN;
 
 /// What is written.
@@ -54,6 +55,8 @@ pub(crate) enum ConversionError {
     Target(#[from] LayoutError),
     #[error("{0}")]
     Export(#[from] ExportError),
+    #[error("an area of {needed} bytes; allowed: {LONGEST_IMAGE}")]
+    TooLong { needed: usize },
 }
 
 /// Writes `state` as an image for `to`, losing no more than `loss` permits. The image has room for the
@@ -66,6 +69,11 @@ pub(crate) fn convert(
     loss: Loss,
 ) -> Result<Converted, ConversionError> {
     let layout = room(state, to, format, xcr0)?;
+    let needed = layout.area_len();
+    if needed > LONGEST_IMAGE {
+        // A dump may put a component anywhere.
+        return Err(ConversionError::TooLong { needed });
+    }
     let refused = |refusal: Refusal| ConversionError::Refused(refusal);
     let limited = state
         .limited_to(&layout, loss)
@@ -101,7 +109,10 @@ fn room<'e>(
     format: TargetFormat,
     xcr0: Option<Xcr0>,
 ) -> Result<Layout<'e>, LayoutError> {
-    let of_image = state.layout().components().union(ComponentSet::LEGACY);
+    let of_image = state
+        .layout()
+        .components()
+        .union(with_companions(state.live()));
     let both = of_image.intersection(user_components(to));
     let user = xcr0
         .or_else(|| largest_xcr0(both))

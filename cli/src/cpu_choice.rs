@@ -126,7 +126,7 @@ impl CpuChoice {
     }
 
     /// The bits MXCSR may have. Of a CPU that is not here it is worked out: CPUID announces one bit of
-    /// AMD's alone (MM, by `MisAlignSse`: APM 1, 4.2.2), and every CPU with XSAVE has DAZ.
+    /// AMD's alone (MM, by `MisAlignSse`: APM 2, 11.5.9), and every CPU with XSAVE has DAZ.
     pub(crate) fn mxcsr_mask(&self) -> u32 {
         const MISALIGNED_EXCEPTION_MASK: u32 = 1 << 17;
         const MISALIGN_SSE: u32 = 1 << 7;

@@ -39,7 +39,7 @@ pub(crate) enum ImageFileError {
 }
 
 /// Why bytes are no image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoImage {
     #[error("no image: more than {LONGEST_IMAGE} bytes")]
     TooLong,
@@ -54,19 +54,26 @@ pub(crate) enum NoImage {
     InsideHeader { found: usize },
     #[error("no image: an ELF file by its bytes 0 to 3; `fpstate inspect` reads cores")]
     Elf,
+    #[error("no snapshot: at byte {offset}: {reason}")]
+    Snapshot { offset: usize, reason: String },
+}
+
+/// The bytes of a file, no more than [`LONGEST_IMAGE`] and one.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageFileError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_IMAGE as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| ImageFileError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+    Ok(bytes)
 }
 
 impl ImageFile {
     /// Reads no more than [`LONGEST_IMAGE`] bytes and one.
     pub(crate) fn read(path: &Path) -> Result<Self, ImageFileError> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(LONGEST_IMAGE as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|error| ImageFileError::Read {
-                path: path.to_owned(),
-                error,
-            })?;
-        Self::recognise(bytes).map_err(|error| ImageFileError::NoImage {
+        Self::recognise(read_bytes(path)?).map_err(|error| ImageFileError::NoImage {
             path: path.to_owned(),
             error,
         })

@@ -16,6 +16,8 @@
 //! * `image_file` - a file with a bare XSAVE image: which format it has
 //! * `image_source` - the state it holds
 //! * `conversion`, `convert_cmd` - `fpstate convert`
+//! * `kernel_answer` - what this machine's kernel says to an image
+//! * `check_subject`, `check`, `check_cmd` - `fpstate check`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -39,6 +41,10 @@ mod image_file;
 mod image_source;
 mod conversion;
 mod convert_cmd;
+mod kernel_answer;
+mod check_subject;
+mod check;
+mod check_cmd;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -86,6 +92,12 @@ enum CommandError {
     },
     #[error("--to {0}")]
     To(cpu_choice::CpuError),
+    #[error("--from {0}")]
+    From(cpu_choice::CpuError),
+    #[error("--from: a snapshot says itself which CPU made it")]
+    FromOfSnapshot,
+    #[error("--kvm: {0}")]
+    Kernel(#[from] kernel_answer::KernelError),
     #[error("--loss {0}")]
     Loss(component_list::ComponentsError),
     #[error("--xcr0 {0}")]
@@ -115,6 +127,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
+        Command::Check(check) => check_cmd::execute(&check),
         Command::Convert(convert) => convert_cmd::execute(&convert),
         Command::Baseline(baseline) => baseline_cmd::execute(&baseline),
     };

@@ -42,9 +42,13 @@ pub(crate) fn assert_refused(arguments: &[&str], what: &str) {
     assert!(line.contains(what), "{line} should say {what}");
 }
 
-/// A path for `name` in a folder of its own for this test program.
+/// A path for `name` in a folder of the calling test's own: the tests run side by side.
 pub(crate) fn path(name: &str) -> String {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exchange");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap().replace("::", "-");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("exchange")
+        .join(test);
     fs::create_dir_all(&folder).unwrap();
     folder.join(name).into_os_string().into_string().unwrap()
 }
@@ -54,4 +58,14 @@ pub(crate) fn file(name: &str, contents: &[u8]) -> String {
     let path = path(name);
     fs::write(&path, contents).unwrap();
     path
+}
+
+/// Random numbers that `FPSTATE_SEED` repeats.
+pub(crate) fn random() -> fastrand::Rng {
+    let seed = match std::env::var("FPSTATE_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("FPSTATE_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
 }

@@ -106,6 +106,13 @@ fn tiles_stay_where_the_other_cpu_has_them() {
     let cpus = ["--cpu", "sapphire-rapids", "--to", "emerald-rapids"];
     answer(0, &convert(&image, cpus, &output));
     assert!(fs::read(&output).unwrap() == bytes);
+    // The configuration alone, in an image without room for the data, takes both along.
+    let mut bytes = standard(&INTEL, 4096, AVX512_AND_PKRU | 1 << 17);
+    fill(&mut bytes, "XTILECFG", TILE_CONFIG, 64);
+    let image = file("tile-configuration", &bytes);
+    let report = json(0, &convert(&image, cpus, &output));
+    assert_eq!(report["output"]["len"], 11008);
+    assert!(fs::read(&output).unwrap()[..4096] == bytes);
 }
 
 #[test]
@@ -198,7 +205,7 @@ fn bad_images_are_refused_with_the_byte_and_the_output_stays() {
     refused(
         "cut",
         &good[..2690],
-        "image of 2690 bytes; the layout needs 2696",
+        "image of 2690 bytes; allowed: at least 2696",
     );
     refused("huge", &vec![0; 2 << 20], "more than 1048576 bytes");
     refused("core", b"\x7fELF", "an ELF file");
@@ -249,12 +256,7 @@ fn bad_images_are_refused_with_the_byte_and_the_output_stays() {
 
 #[test]
 fn random_bytes_are_converted_or_refused_in_one_line() {
-    let seed = match std::env::var("FPSTATE_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => fastrand::u64(..),
-    };
-    println!("FPSTATE_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = crate::asked::random();
     let output = path("random-output");
     for _ in 0..64 {
         let mut bytes = standard(&INTEL, 11008, AVX512_AND_PKRU | TILES);

@@ -1,5 +1,10 @@
 //! Images laid out by hand, at the offsets that the CPUID dumps give.
 
+use fpstate_arch::ComponentSet;
+use fpstate_arch::cpuid::RecordedLeaves;
+use fpstate_kvm::{CpuRecord, Parts, VcpuExtendedState};
+use fpstate_model::Profile;
+
 /// Where components lie in a standard-format image: (name, offset, length).
 pub(crate) type Places = [(&'static str, usize, usize); 5];
 
@@ -51,4 +56,19 @@ pub(crate) fn fill(bytes: &mut [u8], name: &str, offset: usize, len: usize) {
     for (value, byte) in (0_u32..).zip(&mut bytes[offset..offset + len]) {
         *byte = of_name.wrapping_add((value % 251).try_into().unwrap()) | 1;
     }
+}
+
+/// A snapshot of a guest on the Xeon with this XCR0, which uses all of it, and this IA32_XSS.
+pub(crate) fn snapshot(xcr0: u64, xss: u64) -> Vec<u8> {
+    let leaves = Profile::SAPPHIRE_RAPIDS.leaves();
+    let (cpu, _) = CpuRecord::read(RecordedLeaves(&leaves));
+    let snapshot = VcpuExtendedState::from_parts(Parts {
+        cpu,
+        xcr0: ComponentSet::from_bits(xcr0),
+        xss: ComponentSet::from_bits(xss),
+        xfd: ComponentSet::EMPTY,
+        xfd_err: ComponentSet::EMPTY,
+        xsave: standard(&INTEL, 4096, xcr0),
+    });
+    serde_json::to_vec(&snapshot).unwrap()
 }
