@@ -1,5 +1,5 @@
 //! Guests and their images on other CPUs: `fpstate baseline`, `convert`,
-//! `check`.
+//! `check`; and the pages about them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,3 +8,4 @@ mod baseline;
 mod check;
 mod convert;
 mod images;
+mod pages;
