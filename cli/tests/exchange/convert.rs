@@ -255,7 +255,7 @@ fn bad_images_are_refused_with_the_byte_and_the_output_stays() {
 }
 
 #[test]
-fn random_bytes_are_converted_or_refused_in_one_line() {
+fn random_bytes_are_converted_and_checked_or_refused_in_one_line() {
     let mut random = crate::asked::random();
     let output = path("random-output");
     for _ in 0..64 {
@@ -268,9 +268,19 @@ fn random_bytes_are_converted_or_refused_in_one_line() {
             }
         }
         let image = file("random", &bytes);
-        let ended = crate::asked::fpstate(&convert(&image, TO_GENOA, &output));
-        assert!(matches!(ended.status.code(), Some(0..=2)), "{ended:?}");
-        let lines = String::from_utf8(ended.stderr).unwrap().lines().count();
-        assert_eq!(lines, usize::from(ended.status.code() == Some(2)));
+        let check = vec![
+            "check",
+            &image,
+            "--cpu",
+            "genoa",
+            "--from",
+            "sapphire-rapids",
+        ];
+        for arguments in [convert(&image, TO_GENOA, &output), check] {
+            let ended = crate::asked::fpstate(&arguments);
+            assert!(matches!(ended.status.code(), Some(0..=2)), "{ended:?}");
+            let lines = String::from_utf8(ended.stderr).unwrap().lines().count();
+            assert_eq!(lines, usize::from(ended.status.code() == Some(2)));
+        }
     }
 }
