@@ -46,8 +46,8 @@ impl ImageState<'_> {
         export.write(self, out)
     }
 
-    /// Writes FXSAVE's 512 bytes; `layout` is that of an FXSAVE area. For the view that a debugger
-    /// gets of a larger state (`NT_PRFPREG`), limit it first: `limited_to(layout, Loss::Drop(all))`.
+    /// Writes FXSAVE's 512 bytes; `layout` is that of an FXSAVE area. The view that a debugger gets of a
+    /// larger state (`NT_PRFPREG`) is [`write_prfpreg`](Self::write_prfpreg).
     ///
     /// # Errors
     /// [`ExportError`]; nothing is written then.

@@ -1,6 +1,7 @@
 //! What `sigreturn` restores from a frame, any frame.
 
 use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::enumeration::Instruction;
 use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
 use fpstate_arch::pkru::Pkru;
 use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format, XsaveHeader};
@@ -204,14 +205,22 @@ fn form_of(bytes: &[u8], user: &Layout<'_>) -> Result<FrameForm, ImageError> {
 #[derive(Clone, Copy)]
 struct Xrstor {
     header: XsaveHeader,
+    /// Of the image, as this CPU takes it: without XSAVEC there is no compacted format.
+    format: Format,
     rfbm: ComponentSet,
 }
 
 impl Xrstor {
     fn of(legacy: &LegacyRegion, header: XsaveHeader, user: &Layout<'_>) -> Self {
         let listed = SoftwareBytes::of(legacy).xfeatures;
+        let format = if user.enumeration().has(Instruction::Xsavec) {
+            header.format()
+        } else {
+            Format::Standard
+        };
         Self {
             header,
+            format,
             rfbm: listed.intersection(user.components()),
         }
     }
@@ -221,7 +230,7 @@ impl Xrstor {
     }
 
     fn layout<'b>(&self, user: Layout<'b>) -> Result<Layout<'b>, ImageError> {
-        match self.header.format() {
+        match self.format {
             Format::Compacted => {
                 Layout::compacted(user.enumeration(), self.header.xcomp_bv_components())
                     .map_err(ImageError::Layout)
@@ -232,7 +241,7 @@ impl Xrstor {
 
     /// SDM 1, 13.8.1 and 13.8.2.
     const fn loads_mxcsr(&self) -> bool {
-        match self.header.format() {
+        match self.format {
             Format::Compacted => self.restored().contains(Component::Sse),
             Format::Standard | Format::Fxsave => self.rfbm.intersects(MXCSR_CARRIERS),
         }
@@ -245,11 +254,11 @@ impl Xrstor {
         xcr0: ComponentSet,
     ) -> impl Iterator<Item = ImageError> + use<> {
         let (header, found) = (self.header, self.header.xcomp_bv_components());
-        let (layout, allowed, reserved_looked_at) = match header.format() {
+        let (layout, allowed, reserved_looked_at) = match self.format {
             Format::Compacted => (self.layout(user), found, 48),
             Format::Standard | Format::Fxsave => (Ok(user), xcr0, 8),
         };
-        let room = match header.format() {
+        let room = match self.format {
             Format::Compacted => {
                 (!xcr0.contains_all(found)).then_some(ImageError::RoomNotAllowed {
                     found,
@@ -285,7 +294,7 @@ impl Xrstor {
     /// What is loaded of the legacy region. Linux initialises what the frame does not list after
     /// the XRSTOR, and MXCSR with SSE.
     fn loaded(&self, legacy: LegacyRegion) -> LegacyRegion {
-        let mut loaded = as_restored(legacy, self.restored(), self.header.format());
+        let mut loaded = as_restored(legacy, self.restored(), self.format);
         if !self.rfbm.contains(Component::Sse) {
             loaded.mxcsr = Mxcsr::INITIAL;
         }
@@ -449,11 +458,10 @@ mod tests {
 
     #[test]
     fn a_compacted_image_is_restored_as_xrstor_does() {
-        let compacted = [(520, 7), (527, 0x80)];
-        let seen = sigreturn(&with(&compacted), 7);
+        let seen = sigreturn(&compacted_frame(), 7);
         assert_eq!(seen, Ok((FrameForm::Full, 0x27f, 0x1fa0, 0x11, Some(0x11))));
         // Its MXCSR is SSE's, and all its reserved bytes count.
-        let mut bytes = with(&compacted);
+        let mut bytes = compacted_frame();
         (bytes[512], bytes[27]) = (4, 0x80);
         let seen = sigreturn(&bytes, 7);
         assert_eq!(seen, Ok((FrameForm::Full, 0x37f, 0x1f80, 0, Some(0x11))));
@@ -467,6 +475,21 @@ mod tests {
                 allowed: XCR0
             })
         );
+    }
+
+    #[test]
+    fn without_xsavec_no_image_is_compacted() {
+        // XSAVEOPT and no more.
+        let cpu = emerald_rapids().with(0xd, 1, |r| r.eax = 1).enumeration();
+        let layout = Layout::standard(&cpu, ComponentSet::from_bits(7)).unwrap();
+        let found = 0x8000_0000_0000_0007;
+        let frame = compacted_frame();
+        let refused = Sigreturn::parse(&frame, layout, XCR0, 0xffff);
+        assert_eq!(refused.unwrap_err(), ImageError::XcompBv { found });
+    }
+
+    fn compacted_frame() -> Vec<u8> {
+        with(&[(520, 7), (527, 0x80)])
     }
 
     #[test]

@@ -64,6 +64,38 @@ impl ImageState<'_> {
         self.write_uabi(layout, layout.area_len(), origin, pkru, out)
     }
 
+    /// Writes what `PTRACE_GETREGSET` of `NT_PRFPREG` hands out: x87, SSE and MXCSR, whatever else is
+    /// live. `layout` is that of an FXSAVE area, 512 bytes; `mxcsr_mask` is this CPU's MXCSR_MASK, which
+    /// Linux shows where SSE and AVX are initial. Where AVX is live and SSE is not, Linux shows an initial
+    /// MXCSR and here it is the state's (docs/surprises.md).
+    ///
+    /// # Errors
+    /// [`ExportError`]; nothing is written then.
+    pub fn write_prfpreg(
+        &self,
+        layout: &Layout<'_>,
+        mxcsr_mask: u32,
+        out: &mut [u8],
+    ) -> Result<usize, ExportError> {
+        require_format(layout, Format::Fxsave)?;
+        let shown = self.without(self.live().difference(ComponentSet::LEGACY));
+        let legacy = self.legacy_with_mask(mxcsr_mask);
+        Export {
+            legacy,
+            ..Export::of(&shown, layout)
+        }
+        .write(&shown, out)
+    }
+
+    /// The legacy region, with MXCSR_MASK where no component brought one.
+    fn legacy_with_mask(&self, mxcsr_mask: u32) -> LegacyRegion {
+        let mut legacy = self.legacy();
+        if !self.live_with_mxcsr().intersects(MXCSR_CARRIERS) {
+            legacy.mxcsr_mask = mxcsr_mask;
+        }
+        legacy
+    }
+
     fn write_uabi(
         &self,
         layout: &Layout<'_>,
@@ -73,10 +105,7 @@ impl ImageState<'_> {
         out: &mut [u8],
     ) -> Result<usize, ExportError> {
         require_format(layout, Format::Standard)?;
-        let mut legacy = self.legacy();
-        if !self.live_with_mxcsr().intersects(MXCSR_CARRIERS) {
-            legacy.mxcsr_mask = origin.mxcsr_mask;
-        }
+        let mut legacy = self.legacy_with_mask(origin.mxcsr_mask);
         put_software_bytes(&mut legacy, origin.xcr0.bits().to_le_bytes());
         Export {
             len,
@@ -121,6 +150,7 @@ pub(crate) fn put_software_bytes(legacy: &mut LegacyRegion, bytes: impl IntoIter
 mod tests {
     extern crate std;
     use super::*;
+    use crate::ptrace_image::PtraceImage;
     use crate::recorded_cpu::emerald_rapids;
     use fpstate_arch::component::Component;
     use fpstate_arch::xfd::Xfd;
@@ -139,6 +169,31 @@ mod tests {
         bytes[464..472].copy_from_slice(&0x6_02e7_u64.to_le_bytes());
         bytes[512..520].copy_from_slice(&xstate_bv.to_le_bytes());
         bytes
+    }
+
+    #[test]
+    fn a_debugger_sees_the_legacy_registers_alone_and_this_cpus_mask_where_there_is_no_other() {
+        let cpu = emerald_rapids().enumeration();
+        let room = ComponentSet::from_bits(7);
+        let layout = Layout::standard(&cpu, room).unwrap();
+        let mut image = expected(832, 5);
+        (image[5], image[32], image[42]) = (0x55, 0x33, 0x22);
+        image[24..32].copy_from_slice(&0x1234_5678_0000_1fa0_u64.to_le_bytes());
+        let shown = |image: &[u8]| {
+            let image = PtraceImage::parse(image, layout, room, 0x2_ffff).unwrap();
+            let mut out = [0xaa; 512];
+            let fxsave = Layout::fxsave(&cpu).unwrap();
+            let written = image.state().write_prfpreg(&fxsave, 0x2_ffff, &mut out);
+            assert_eq!(written, Ok(512));
+            out
+        };
+        let mut prfpreg = image.clone();
+        prfpreg.truncate(512);
+        prfpreg[464..].fill(0);
+        assert_eq!(shown(&image)[..], prfpreg, "reserved bytes and all");
+        image[512] = 1;
+        prfpreg[24..32].copy_from_slice(&0x2_ffff_0000_1f80_u64.to_le_bytes());
+        assert_eq!(shown(&image)[..], prfpreg);
     }
 
     #[test]
