@@ -6,6 +6,9 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fpstate_engine::InjectedFault;
 
+use crate::registers::lanes::Values;
+use crate::subject::FileKind;
+
 /// Owns the extended state of x86 processors. Without a command: run.
 #[derive(Debug, Parser)]
 #[command(name = "fpstate", version, about, disable_help_subcommand = true)]
@@ -22,7 +25,23 @@ pub(crate) enum Command {
     Cpu(CpuArguments),
     /// Show where each state component lies in an XSAVE area
     Layout(LayoutArguments),
+    /// Show the registers in an image, or of every thread of a core
+    #[command(after_help = INSPECT_JSON)]
+    Inspect(InspectArguments),
 }
+
+/// The JSON of `inspect`, which programs rely on.
+const INSPECT_JSON: &str = "\
+The file is a KVM or XSAVE image, a compacted image, 512 bytes of FXSAVE, or the ELF core of a 64-bit process.
+
+JSON: file, kind (kvm, xsave, compacted, fxsave, elf-core), len in bytes, threads, one each or one for an image:
+  tid, signal     null outside a core
+  image           form, offset in the file, len, format (standard, compacted, FXSAVE), xstate_bv, xcomp_bv,
+                  xcr0 (null where the image does not say), layout (whose it is, and why),
+                  components: number, name, offset, len, initial
+  registers       name, components, initial (every bit as after INIT), hex (one number), and where they apply:
+                  value (x87: decimal), tag, flags, rows and colsb (tiles), lanes (--values, lane 0 first)
+Bytes and offsets are numbers; registers are text, because JSON's numbers end at 53 bits.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
@@ -96,6 +115,31 @@ pub(crate) struct LayoutArguments {
     /// Draw the area into this file too
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// An image or a core
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What the file is [default: what its content says]
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub(crate) kind: Option<FileKind>,
+    /// Whose layout it has: a CPU profile, or a file with a CPUID dump [default: one that it fits]
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// These registers only: names separated by commas, as zmm31,k1,st0,mm0,mxcsr,tmm0,pkru,xcr0
+    #[arg(long, value_name = "LIST")]
+    pub(crate) register: Option<String>,
+    /// This thread of a core only
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
+    /// How vector registers and tiles are shown
+    #[arg(long, value_enum, default_value_t = Values::Hex)]
+    pub(crate) values: Values,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

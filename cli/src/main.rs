@@ -9,6 +9,13 @@
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
 //! * `layout_cmd` - `fpstate layout`
+//! * `elf_core` - the threads of an ELF core
+//! * `image_cpu` - whose layout an image has
+//! * `saved_image` - one image in a file
+//! * `subject` - what is in a file: one image, or the images of threads
+//! * `registers` - the registers of an image by name
+//! * `inspect_report`, `inspect_text` - registers for programs and for people
+//! * `inspect_cmd` - `fpstate inspect`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -23,6 +30,18 @@ mod layout_picture;
 mod layout_text;
 mod layout_svg;
 mod layout_cmd;
+mod elf_core;
+mod image_cpu;
+mod saved_image;
+#[cfg(test)]
+mod made_images;
+mod subject;
+mod registers;
+mod inspect_report;
+mod inspect_text;
+mod inspect_cmd;
+#[cfg(test)]
+mod hostile_files;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -59,6 +78,19 @@ enum CommandError {
         path: std::path::PathBuf,
         error: io::Error,
     },
+    #[error("{path:?}: {error}")]
+    Subject {
+        path: std::path::PathBuf,
+        error: subject::SubjectError,
+    },
+    #[error("--register {0}")]
+    Register(#[from] registers::selection::NoSuchRegister),
+    #[error("--thread {found}: no such thread; {path:?} has {present}")]
+    Thread {
+        found: u32,
+        path: std::path::PathBuf,
+        present: String,
+    },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }
@@ -77,6 +109,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
+        Command::Inspect(inspect) => inspect_cmd::execute(&inspect),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
