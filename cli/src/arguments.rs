@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// Show the registers in an image, or of every thread of a core
     #[command(after_help = INSPECT_JSON)]
     Inspect(InspectArguments),
+    /// Say which registers differ between two images or cores; exit status 1 if any does
+    #[command(after_help = DIFF_JSON)]
+    Diff(DiffArguments),
 }
 
 /// The JSON of `inspect`, which programs rely on.
@@ -42,6 +45,13 @@ JSON: file, kind (kvm, xsave, compacted, fxsave, elf-core), len in bytes, thread
   registers       name, components, initial (every bit as after INIT), hex (one number), and where they apply:
                   value (x87: decimal), tag, flags, rows and colsb (tiles), lanes (--values, lane 0 first)
 Bytes and offsets are numbers; registers are text, because JSON's numbers end at 53 bits.";
+
+/// The JSON of `diff`.
+const DIFF_JSON: &str = "\
+JSON: a, b (file, kind, len), equal, threads:
+  a, b            thread ids; null for an image, or where the other file has no such thread
+  components      name, a and b (live, initial, absent), equal
+  registers       those that differ: name, a, b (hexadecimal)";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
@@ -140,6 +150,31 @@ pub(crate) struct InspectArguments {
     /// How vector registers and tiles are shown
     #[arg(long, value_enum, default_value_t = Values::Hex)]
     pub(crate) values: Values,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// An image or a core
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// Another one, of the same form or not
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// What both files are [default: what their content says]
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub(crate) kind: Option<FileKind>,
+    /// Whose layout A has, and B without --cpu-b [default: one that it fits]
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu: Option<PathBuf>,
+    /// Whose layout B has
+    #[arg(long, value_name = "PROFILE|FILE")]
+    pub(crate) cpu_b: Option<PathBuf>,
+    /// This thread only, of each file that is a core
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

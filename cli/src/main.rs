@@ -16,6 +16,8 @@
 //! * `registers` - the registers of an image by name
 //! * `inspect_report`, `inspect_text` - registers for programs and for people
 //! * `inspect_cmd` - `fpstate inspect`
+//! * `diff_report` - what differs between two images
+//! * `diff_cmd` - `fpstate diff`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
@@ -40,6 +42,8 @@ mod registers;
 mod inspect_report;
 mod inspect_text;
 mod inspect_cmd;
+mod diff_report;
+mod diff_cmd;
 #[cfg(test)]
 mod hostile_files;
 
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
         Command::Inspect(inspect) => inspect_cmd::execute(&inspect),
+        Command::Diff(diff) => diff_cmd::execute(&diff),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

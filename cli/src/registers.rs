@@ -35,7 +35,8 @@ pub(crate) struct Contents<'b> {
     extended: BTreeMap<Component, &'b [u8]>,
 }
 
-/// The extended components to show and their lengths in bytes.
+/// The extended components to show and their lengths in bytes. Two images are compared in the room
+/// of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room(BTreeMap<Component, usize>);
 
@@ -82,10 +83,20 @@ impl Room {
         })
     }
 
+    /// Bytes of an extended component; 0 for the legacy ones.
+    pub(crate) fn len_of(&self, component: Component) -> usize {
+        self.0.get(&component).copied().unwrap_or(0)
+    }
+
     pub(crate) fn with(mut self, component: Component, len: usize) -> Self {
         let room = self.0.entry(component).or_default();
         *room = len.max(*room);
         self
+    }
+
+    pub(crate) fn union(self, other: &Self) -> Self {
+        let others = other.0.iter();
+        others.fold(self, |room, (component, len)| room.with(*component, *len))
     }
 
     pub(crate) fn components(&self) -> ComponentSet {
@@ -107,6 +118,23 @@ impl<'b> Contents<'b> {
             live: state.live(),
             extended: extended.collect(),
         }
+    }
+
+    /// The registers, or parts of them, that one component holds.
+    pub(crate) fn registers_in(&self, component: Component, len: usize) -> Vec<Register> {
+        if component == Component::X87 {
+            return x87::registers(&self.legacy, self.live);
+        }
+        if component == Component::Sse {
+            let mut registers = vector::registers(self, ComponentSet::LEGACY);
+            registers.push(x87::mxcsr(&self.legacy, self.live));
+            return registers;
+        }
+        let alone = Self {
+            legacy: LegacyRegion::INITIAL,
+            ..self.clone()
+        };
+        alone.registers(&Room::default().with(component, len))
     }
 
     /// Bytes of an extended component; zeros, its initial configuration, where it has none.

@@ -1,4 +1,4 @@
-//! `fpstate inspect` as a user meets them: what is in images and cores.
+//! `fpstate inspect` and `fpstate diff` as a user meets them: what is in images and cores.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,6 +9,7 @@ mod made_images;
 
 mod file;
 mod inspect;
+mod diff;
 mod bad_files;
 mod long_core;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
