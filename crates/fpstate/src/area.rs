@@ -277,7 +277,8 @@ impl<S> fmt::Debug for XsaveArea<'_, S> {
 }
 
 /// What a restore loads of a legacy region that stands under `xstate_bv` in an area of `format`
-/// (SDM 1, 13.8.1 and 13.8.2). Bytes that are not registers are zero.
+/// (SDM 1, 13.8.1 and 13.8.2). Reserved bytes of x87 stay with it, as in Linux, which copies them; those
+/// behind XMM15 are zero.
 pub(crate) fn as_restored(
     mut region: LegacyRegion,
     xstate_bv: ComponentSet,
@@ -285,6 +286,7 @@ pub(crate) fn as_restored(
 ) -> LegacyRegion {
     if !xstate_bv.contains(Component::X87) {
         region.initialise_x87();
+        region.reserved_5 = LegacyRegion::INITIAL.reserved_5;
     }
     if !xstate_bv.contains(Component::Sse) {
         region.initialise_xmm();
@@ -293,7 +295,6 @@ pub(crate) fn as_restored(
             Format::Standard | Format::Fxsave => {}
         }
     }
-    region.reserved_5 = LegacyRegion::INITIAL.reserved_5;
     region.tail = LegacyRegion::INITIAL.tail;
     region
 }

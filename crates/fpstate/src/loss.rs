@@ -49,15 +49,15 @@ impl<'b> ImageState<'b> {
     /// Every reason for which [`limited_to`](Self::limited_to) refuses: one for what has no room, one
     /// for each component of another length.
     pub fn refusals(&self, room: &Layout<'_>, loss: Loss) -> impl Iterator<Item = LossError> {
-        let found = self.live_with_mxcsr();
         let room_for = room.components();
-        let refused = found
+        let refused = self
+            .live_with_mxcsr()
             .difference(room_for)
             .iter()
             .filter(|&component| !loss.allows(self, component))
             .fold(ComponentSet::EMPTY, ComponentSet::with);
         let no_room = LossError::NoRoom {
-            found,
+            found: self.live().union(refused),
             refused,
             room: room_for,
         };
@@ -128,7 +128,7 @@ fn is_initial(state: &ImageState<'_>, component: Component) -> bool {
 pub enum LossError {
     /// Live components would be lost.
     NoRoom {
-        /// The state's live components.
+        /// The state's live components; SSE is one if only MXCSR would be lost.
         found: ComponentSet,
         /// Those that have no room and may not be lost.
         refused: ComponentSet,
