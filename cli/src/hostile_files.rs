@@ -4,6 +4,9 @@ use std::io::Cursor;
 
 use fastrand::Rng;
 use fpstate_arch::ComponentSet;
+use fpstate_arch::cpuid::RecordedLeaves;
+use fpstate_kvm::{CpuRecord, Parts, VcpuExtendedState};
+use fpstate_model::Profile;
 
 use crate::elf_core::made::MadeCore;
 use crate::image_cpu::Candidates;
@@ -44,6 +47,15 @@ fn sound_files() -> Vec<Vec<u8>> {
     kvm.resize(4096, 0);
     let fxsave = small[..512].to_vec();
     let compacted = compacted(&spr, room, &image);
+    let (cpu, _) = CpuRecord::read(RecordedLeaves(&Profile::SAPPHIRE_RAPIDS.leaves()));
+    let snapshot = serde_json::to_vec(&VcpuExtendedState::from_parts(Parts {
+        cpu,
+        xcr0: room,
+        xss: ComponentSet::EMPTY,
+        xfd: ComponentSet::EMPTY,
+        xfd_err: ComponentSet::EMPTY,
+        xsave: image.clone(),
+    }));
     vec![
         image,
         small,
@@ -52,6 +64,7 @@ fn sound_files() -> Vec<Vec<u8>> {
         kvm,
         fxsave,
         compacted,
+        snapshot.unwrap(),
     ]
 }
 

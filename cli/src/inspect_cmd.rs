@@ -99,12 +99,21 @@ fn registers(
 ) -> Result<Vec<Register>, CommandError> {
     let mut all = Contents::of(state).registers(&Room::of(state.layout()));
     let Some(list) = list else { return Ok(all) };
-    all.extend(thread.image.xcr0.map(|xcr0| Register {
-        name: "xcr0".to_owned(),
-        components: ComponentSet::EMPTY,
-        shape: Shape::Number,
-        bytes: xcr0.bits().to_le_bytes().to_vec(),
-        live: ComponentSet::EMPTY,
+    let guest = thread.image.guest;
+    let beside = [
+        ("xcr0", thread.image.xcr0),
+        ("xss", guest.map(|guest| guest.xss)),
+        ("xfd", guest.map(|guest| guest.xfd)),
+        ("xfd_err", guest.map(|guest| guest.xfd_err)),
+    ];
+    all.extend(beside.into_iter().filter_map(|(name, value)| {
+        Some(Register {
+            name: name.to_owned(),
+            components: ComponentSet::EMPTY,
+            shape: Shape::Number,
+            bytes: value?.bits().to_le_bytes().to_vec(),
+            live: ComponentSet::EMPTY,
+        })
     }));
     Ok(selection::select(list, &all)?)
 }

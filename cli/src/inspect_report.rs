@@ -37,6 +37,9 @@ struct ImageReport {
     xstate_bv: Option<u64>,
     xcomp_bv: Option<u64>,
     xcr0: Option<u64>,
+    xss: Option<u64>,
+    xfd: Option<u64>,
+    xfd_err: Option<u64>,
     layout: String,
     components: Vec<ComponentReport>,
 }
@@ -117,6 +120,9 @@ impl ImageReport {
             xstate_bv: header.map(|header| header.xstate_bv.bits()),
             xcomp_bv: header.map(|header| header.xcomp_bv),
             xcr0: image.xcr0.map(ComponentSet::bits),
+            xss: image.guest.map(|guest| guest.xss.bits()),
+            xfd: image.guest.map(|guest| guest.xfd.bits()),
+            xfd_err: image.guest.map(|guest| guest.xfd_err.bits()),
             layout: image.cpu.reason.clone(),
             components: components(state),
         }

@@ -7,6 +7,7 @@ use crate::output::grouped;
 use crate::registers::lanes::{Values, hex};
 use crate::registers::tiles::configured_rows;
 use crate::registers::{Register, Shape};
+use crate::saved_image::GuestRegisters;
 use crate::subject::{Subject, Thread};
 
 /// Whether registers in their initial configuration are told one by one.
@@ -43,6 +44,10 @@ pub(crate) fn of_thread(thread: &Thread, state: &ImageState<'_>) -> Vec<String> 
         format!("  live: {}; initial: {initial}", state.live()),
     ];
     lines.extend(image.xcr0.map(|xcr0| format!("  XCR0: {xcr0}")));
+    lines.extend(image.guest.map(|guest| {
+        let GuestRegisters { xss, xfd, xfd_err } = guest;
+        format!("  IA32_XSS: {xss}; IA32_XFD: {xfd}; IA32_XFD_ERR: {xfd_err}")
+    }));
     lines
 }
 

@@ -8,6 +8,7 @@ use fpstate::{
 };
 use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
 use fpstate_arch::{ComponentSet, Xfd, XsaveHeader};
+use fpstate_kvm::VcpuExtendedState;
 
 use crate::elf_core::Descriptor;
 use crate::image_cpu::{Candidates, Extent, ImageCpu, ImageCpuError, Wanted, WantedForm};
@@ -21,6 +22,8 @@ pub(crate) struct Image {
     bytes: Vec<u8>,
     /// What Linux wrote into bytes 471:464.
     pub(crate) xcr0: Option<ComponentSet>,
+    /// What a snapshot has beside the image.
+    pub(crate) guest: Option<GuestRegisters>,
     /// Room of the layout it is read by.
     components: ComponentSet,
     pub(crate) cpu: Rc<ImageCpu>,
@@ -29,10 +32,19 @@ pub(crate) struct Image {
 /// The CPU that was found for an image of these components and this length.
 pub(crate) type LastFound = Option<(ComponentSet, usize, Rc<ImageCpu>)>;
 
+/// A guest's registers that a snapshot has beside the image and XCR0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GuestRegisters {
+    pub(crate) xss: ComponentSet,
+    pub(crate) xfd: ComponentSet,
+    pub(crate) xfd_err: ComponentSet,
+}
+
 /// The rules that an image is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Kvm,
+    Snapshot,
     Xsave,
     Compacted,
     Fxsave,
@@ -49,6 +61,11 @@ pub(crate) enum SavedImageError {
     Cpu { place: Place, error: ImageCpuError },
     #[error("{place}: {error}")]
     Image { place: Place, error: ImageError },
+    #[error("no snapshot of fpstate-kvm: byte {offset}: {error}")]
+    Snapshot {
+        offset: usize,
+        error: serde_json::Error,
+    },
 }
 
 /// Which image of a file.
@@ -77,6 +94,7 @@ impl Form {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Kvm => "KVM image",
+            Self::Snapshot => "snapshot",
             Self::Xsave => "standard-format image",
             Self::Compacted => "compacted image",
             Self::Fxsave => "FXSAVE image",
@@ -127,6 +145,7 @@ impl Image {
             form,
             offset: 0,
             xcr0,
+            guest: None,
             components: wanted.components,
             cpu,
             bytes,
@@ -173,9 +192,49 @@ impl Image {
             form: Form::CoreXstate,
             offset,
             xcr0,
+            guest: None,
             components,
             cpu,
             bytes,
+        }
+        .checked(place)
+    }
+
+    /// The image in a snapshot that serde wrote as JSON.
+    pub(crate) fn of_snapshot(
+        text: &[u8],
+        candidates: &Candidates,
+    ) -> Result<Self, SavedImageError> {
+        let snapshot: VcpuExtendedState =
+            serde_json::from_slice(text).map_err(|error| SavedImageError::Snapshot {
+                offset: byte_of(text, &error),
+                error,
+            })?;
+        let of_its_own = || {
+            Rc::new(ImageCpu {
+                enumeration: snapshot.cpu().enumeration(),
+                reason: format!("the layout of its own CPU, {}", snapshot.cpu().vendor()),
+            })
+        };
+        let live = header(snapshot.xsave()).map_or(ComponentSet::EMPTY, |header| header.xstate_bv);
+        let components = live.union(snapshot.xcr0()).union(ComponentSet::LEGACY);
+        let place = Place {
+            tid: None,
+            form: Form::Snapshot,
+            offset: 0,
+        };
+        Self {
+            form: Form::Snapshot,
+            offset: 0,
+            xcr0: Some(snapshot.xcr0()),
+            guest: Some(GuestRegisters {
+                xss: snapshot.xss(),
+                xfd: snapshot.xfd(),
+                xfd_err: snapshot.xfd_err(),
+            }),
+            components,
+            cpu: candidates.given().unwrap_or_else(of_its_own),
+            bytes: snapshot.into_parts().xsave,
         }
         .checked(place)
     }
@@ -194,6 +253,7 @@ impl Image {
             form,
             offset,
             xcr0: None,
+            guest: None,
             components,
             cpu,
             bytes,
@@ -216,8 +276,17 @@ impl Image {
     pub(crate) fn header(&self) -> Option<XsaveHeader> {
         match self.form {
             Form::Fxsave | Form::CoreFxsave => None,
-            Form::Kvm | Form::Xsave | Form::Compacted | Form::CoreXstate => header(&self.bytes),
+            Form::Kvm | Form::Snapshot | Form::Xsave | Form::Compacted | Form::CoreXstate => {
+                header(&self.bytes)
+            }
         }
+    }
+
+    /// What the guest's IA32_XFD disables is no state.
+    fn xfd(&self) -> Xfd {
+        let supported = self.cpu.enumeration.xfd_components();
+        let disabled = self.guest.map_or(ComponentSet::EMPTY, |guest| guest.xfd);
+        Xfd::new(disabled.intersection(supported), supported).unwrap_or_default()
     }
 
     /// The registers. MXCSR is taken as it is: what a CPU would say of it is not asked here.
@@ -231,15 +300,22 @@ impl Image {
             }
             Form::Compacted => CompactedImage::parse(&self.bytes, cpu, any_mxcsr)?.state(),
             Form::Xsave => StandardImage::parse(&self.bytes, layout()?, any_mxcsr)?.state(),
-            Form::Kvm => {
-                let nothing_disabled = Xfd::NOTHING;
-                KvmImage::parse(&self.bytes, layout()?, nothing_disabled, any_mxcsr)?.state()
+            Form::Kvm | Form::Snapshot => {
+                KvmImage::parse(&self.bytes, layout()?, self.xfd(), any_mxcsr)?.state()
             }
             Form::CoreXstate => {
                 PtraceImage::parse(&self.bytes, layout()?, self.components, any_mxcsr)?.state()
             }
         })
     }
+}
+
+/// Offset of the byte that an error in `text` is about.
+fn byte_of(text: &[u8], error: &serde_json::Error) -> usize {
+    let before = error.line().saturating_sub(1);
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let start: usize = lines.take(before).map(<[u8]>::len).sum();
+    start + error.column().saturating_sub(1)
 }
 
 /// Bytes 575:512.

@@ -13,6 +13,8 @@ use crate::elf_core::{CoreError, CoreThread, ElfCore, LONGEST_IMAGE, MAGIC};
 use crate::image_cpu::{Candidates, ImageCpu};
 use crate::saved_image::{Form, Image, Place, SavedImageError, header, software_xcr0};
 
+/// Most bytes of a snapshot: 64 KiB of image with a line for each byte.
+const LONGEST_SNAPSHOT: u64 = 1 << 20;
 /// Bytes of `struct kvm_xsave`.
 const SHORTEST_KVM_IMAGE: usize = 4096;
 
@@ -29,6 +31,8 @@ pub(crate) enum FileKind {
     Fxsave,
     /// An ELF core of a 64-bit process
     ElfCore,
+    /// A snapshot of fpstate-kvm in JSON
+    Snapshot,
 }
 
 /// A file that was read.
@@ -58,8 +62,8 @@ pub(crate) enum SubjectError {
     Read(#[from] io::Error),
     #[error("{0}")]
     Core(#[from] CoreError),
-    #[error("the file has {found} bytes; allowed: {LONGEST_IMAGE} for an image")]
-    TooLong { found: u64 },
+    #[error("the file has {found} bytes; allowed: {allowed} for what is no ELF core")]
+    TooLong { found: u64, allowed: u64 },
     #[error("no regular file")]
     NotAFile,
     #[error("thread {tid} has neither NT_X86_XSTATE nor NT_PRFPREG")]
@@ -76,6 +80,7 @@ impl FileKind {
             Self::Xsave => Form::Xsave,
             Self::Compacted => Form::Compacted,
             Self::Fxsave => Form::Fxsave,
+            Self::Snapshot => Form::Snapshot,
             // A core is none; its images are notes of its threads.
             Self::ElfCore => Form::CoreXstate,
         }
@@ -89,6 +94,7 @@ impl FileKind {
             Self::Compacted => "compacted",
             Self::Fxsave => "fxsave",
             Self::ElfCore => "elf-core",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -134,16 +140,36 @@ pub(crate) fn read(
         let core = ElfCore::read(file)?;
         return Ok((FileKind::ElfCore, len, threads_of(core, candidates)?));
     }
-    if len > LONGEST_IMAGE {
-        return Err(SubjectError::TooLong { found: len });
+    // Of text that is too long for an image: is it a snapshot?
+    let longest = match kind {
+        None | Some(FileKind::Snapshot) => LONGEST_SNAPSHOT,
+        Some(_) => LONGEST_IMAGE,
+    };
+    let too_long = |allowed| SubjectError::TooLong {
+        found: len,
+        allowed,
+    };
+    if len > longest {
+        return Err(too_long(if kind.is_none() {
+            LONGEST_IMAGE
+        } else {
+            longest
+        }));
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST_IMAGE).read_to_end(&mut bytes)?;
+    file.take(longest).read_to_end(&mut bytes)?;
     let kind = match kind {
         Some(kind) => kind,
         None => recognised(&bytes)?,
     };
-    let image = Image::alone(kind.form(), bytes, candidates)?;
+    if kind != FileKind::Snapshot && len > LONGEST_IMAGE {
+        return Err(too_long(LONGEST_IMAGE));
+    }
+    let image = if kind == FileKind::Snapshot {
+        Image::of_snapshot(&bytes, candidates)?
+    } else {
+        Image::alone(kind.form(), bytes, candidates)?
+    };
     let thread = Thread {
         tid: None,
         signal: None,
@@ -152,8 +178,18 @@ pub(crate) fn read(
     Ok((kind, len, vec![thread]))
 }
 
+/// Whether the first bytes are those of a JSON object: an image has zeros among them.
+fn is_text(bytes: &[u8]) -> bool {
+    let first = bytes.get(..512).unwrap_or(bytes);
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    first.trim_ascii_start().first() == Some(&b'{') && first.iter().all(is_text)
+}
+
 /// What an image is, from its length and header.
 fn recognised(bytes: &[u8]) -> Result<FileKind, SavedImageError> {
+    if is_text(bytes) {
+        return Ok(FileKind::Snapshot);
+    }
     if bytes.len() == 512 {
         return Ok(FileKind::Fxsave);
     }

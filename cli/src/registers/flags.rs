@@ -10,7 +10,7 @@ pub(crate) fn of(register: &str, value: u64) -> Vec<String> {
         "mxcsr" => with_bits(value, &MXCSR, [rounding(value >> 13)]),
         "u_cet" => with_bits(value, &CET, []),
         "pkru" => keys(value),
-        "xcr0" => ComponentSet::from_bits(value)
+        "xcr0" | "xss" | "xfd" | "xfd_err" => ComponentSet::from_bits(value)
             .iter()
             .map(|component| component.to_string())
             .collect(),

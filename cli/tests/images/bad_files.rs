@@ -43,7 +43,10 @@ fn images() {
         &image()[..831],
         "no CPU known here puts x87+SSE+AVX into 831 bytes",
     );
-    assert_refused(&vec![0; 65537], "the file has 65537 bytes; allowed: 65536");
+    assert_refused(
+        &vec![0; 65537],
+        "the file has 65537 bytes; allowed: 65536 for what is no ELF core",
+    );
     assert_refused(
         &with(image(), 520, &[1]),
         "XCOMP_BV at byte 520 is 0x1; allowed: 0",
@@ -191,6 +194,23 @@ fn notes() {
         .thread(1, 0, &with_xcr0(image(), AVX))
         .note("LINUX", 0x205, &[1; 16]);
     assert_refused(&layout.bytes(), "has component 16843009; allowed: 2 to 62");
+    let avx = [2u32, 256, 576, 0].map(u32::to_le_bytes);
+    let avx = avx.as_flattened();
+    let twice = [avx, avx].concat();
+    layout = MadeCore::default();
+    layout
+        .thread(1, 0, &with_xcr0(image(), AVX))
+        .note("LINUX", 0x205, &twice);
+    assert_refused(&layout.bytes(), "has component 2; allowed: each once");
+    let inside = with(avx.to_vec(), 8, &100u32.to_le_bytes());
+    layout = MadeCore::default();
+    layout
+        .thread(1, 0, &with_xcr0(image(), AVX))
+        .note("LINUX", 0x205, &inside);
+    assert_refused(
+        &layout.bytes(),
+        "puts AVX at offset 100; allowed: 576 and above",
+    );
     layout = MadeCore::default();
     layout
         .thread(1, 0, &with_xcr0(image(), AVX))

@@ -12,5 +12,6 @@ mod inspect;
 mod diff;
 mod bad_files;
 mod long_core;
+mod snapshot;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod gdb;
