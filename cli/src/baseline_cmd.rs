@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::arguments::BaselineArguments;
 use crate::baseline_report::{
     BaselineReport, CommonReport, ComponentReport, ExchangeReport, HostReport, PairReport,
     SetReport,
 };
 use crate::cpu_choice::CpuChoice;
+use crate::image_arguments::BaselineArguments;
 use crate::output::{align_right, print_json, print_line, print_table, table};
 use crate::{Answer, CommandError};
 

@@ -5,12 +5,12 @@ use std::io;
 use fpstate_arch::{Component, ComponentSet, Format};
 use serde::Serialize;
 
-use crate::arguments::CheckArguments;
 use crate::baseline::user_components;
 use crate::check::{Reason, Rules, Target, reasons};
 use crate::check_subject::Subject;
 use crate::component_list::{self, names};
 use crate::cpu_choice::{CpuChoice, Source};
+use crate::image_arguments::CheckArguments;
 use crate::kernel_answer::{self, KernelAnswer};
 use crate::output::{print_json, print_line};
 use crate::{Answer, CommandError};

@@ -6,11 +6,11 @@ use fpstate::{ImageState, Loss, LossError};
 use fpstate_arch::{Component, Enumeration, Xcr0};
 use serde::Serialize;
 
-use crate::arguments::{AreaFormat, ConvertArguments};
 use crate::baseline::user_components;
 use crate::component_list::{self, ComponentsError, names};
 use crate::conversion::{ConversionError, Converted, Kept, Refusal, TargetFormat, convert};
 use crate::cpu_choice::CpuChoice;
+use crate::image_arguments::{AreaFormat, ConvertArguments};
 use crate::image_file::ImageFile;
 use crate::image_source::state_of;
 use crate::output::{align_right, print_json, print_line, print_table, table};

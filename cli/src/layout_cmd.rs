@@ -7,9 +7,10 @@ use fpstate::Layout;
 use fpstate_arch::{ComponentSet, Enumeration, Format};
 use serde::Serialize;
 
-use crate::arguments::{AreaFormat, LayoutArguments};
+use crate::arguments::LayoutArguments;
 use crate::component_list::{ComponentsError, names, parse};
 use crate::cpu_choice::{CpuChoice, OddityReport};
+use crate::image_arguments::AreaFormat;
 use crate::layout_picture::{AreaPicture, Content, Part};
 use crate::layout_svg::{self, Caption};
 use crate::layout_text;

@@ -1,6 +1,6 @@
 //! The `fpstate` command.
 //!
-//! * `arguments` - what can be asked for
+//! * `image_arguments`, `inspect_arguments`, `arguments` - what can be asked for
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
 //! * `run_cmd` - `fpstate run`
@@ -18,10 +18,21 @@
 //! * `conversion`, `convert_cmd` - `fpstate convert`
 //! * `kernel_answer` - what this machine's kernel says to an image
 //! * `check_subject`, `check`, `check_cmd` - `fpstate check`
+//! * `elf_core` - the threads of an ELF core
+//! * `image_cpu` - whose layout an image has
+//! * `saved_image` - one image in a file
+//! * `subject` - what is in a file: one image, or the images of threads
+//! * `registers` - the registers of an image by name
+//! * `inspect_report`, `inspect_text` - registers for programs and for people
+//! * `inspect_cmd` - `fpstate inspect`
+//! * `diff_report` - what differs between two images
+//! * `diff_cmd` - `fpstate diff`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
 
+mod image_arguments;
+mod inspect_arguments;
 mod arguments;
 mod heap;
 mod output;
@@ -45,6 +56,20 @@ mod kernel_answer;
 mod check_subject;
 mod check;
 mod check_cmd;
+mod elf_core;
+mod image_cpu;
+mod saved_image;
+#[cfg(test)]
+mod made_images;
+mod subject;
+mod registers;
+mod inspect_report;
+mod inspect_text;
+mod inspect_cmd;
+mod diff_report;
+mod diff_cmd;
+#[cfg(test)]
+mod hostile_files;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -109,6 +134,19 @@ enum CommandError {
         path: std::path::PathBuf,
         error: io::Error,
     },
+    #[error("{path:?}: {error}")]
+    Subject {
+        path: std::path::PathBuf,
+        error: subject::SubjectError,
+    },
+    #[error("--register {0}")]
+    Register(#[from] registers::selection::NoSuchRegister),
+    #[error("--thread {found}: no such thread; {path:?} has {present}")]
+    Thread {
+        found: u32,
+        path: std::path::PathBuf,
+        present: String,
+    },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }
@@ -130,6 +168,8 @@ fn main() -> ExitCode {
         Command::Check(check) => check_cmd::execute(&check),
         Command::Convert(convert) => convert_cmd::execute(&convert),
         Command::Baseline(baseline) => baseline_cmd::execute(&baseline),
+        Command::Inspect(inspect) => inspect_cmd::execute(&inspect),
+        Command::Diff(diff) => diff_cmd::execute(&diff),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
