@@ -55,7 +55,7 @@ enum At {
     NotRunning,
 }
 
-/// L7 · 2018 · f958bd2314d1 · INIT outside of `KVM_RUN` saved registers that held no guest's state
+/// L7 · 2020 · f958bd2314d1 · INIT outside of `KVM_RUN` saved registers that held no guest's state
 /// L60 · 2022 · be4f3b3f8227, 4c282e51e445, 05a9e065059e · INIT cleared IA32_XSS, and CPUID did not follow it
 /// L63 · 2025 · 8819a49f9ff8 · INIT outside of `KVM_RUN` put away and loaded a guest's state that was not loaded: a null pointer
 /// H10 · Linux 6.12, 7.2 · `fpstate_clear_xstate_component()` · clearing a component wrote zeros and left its bit set

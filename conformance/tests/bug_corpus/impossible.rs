@@ -9,7 +9,7 @@ pub(crate) struct Impossible {
     pub why: &'static str,
 }
 
-pub(crate) const fn impossible(
+const fn impossible(
     [number, when, reference, what]: [&'static str; 4],
     why: &'static str,
 ) -> Impossible {

@@ -13,10 +13,10 @@ mod marks;
 mod mutants;
 mod numbers;
 mod table;
-mod waiting;
 
 mod classes;
 mod enumeration;
 mod guest_runs;
 mod images;
 mod ownership;
+mod user_abi;

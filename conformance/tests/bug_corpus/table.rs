@@ -9,7 +9,6 @@ use crate::impossible::{IMPOSSIBLE, Impossible};
 use crate::marks::{Mark, Marks, Test, root};
 use crate::mutants::{self, Mutant};
 use crate::numbers;
-use crate::waiting::WAITING;
 
 const DOCUMENT: &str = "docs/bug-corpus.md";
 const LAST_RUN: &str = "conformance/mutants/last-run.txt";
@@ -70,6 +69,13 @@ impl Corpus {
         own.filter(|mark| mark.number == number).collect()
     }
 
+    /// Its own test and those that are witnesses of it, too.
+    fn tests_of(&self, number: &str) -> Vec<&Test> {
+        let own = self.own(number).into_iter().map(|mark| &mark.test);
+        let also = self.marks.also.iter().filter(|(n, _)| n == number);
+        own.chain(also.map(|(_, test)| test)).collect()
+    }
+
     fn document(&self) -> String {
         let last_run = fs::read_to_string(root().join(LAST_RUN)).unwrap_or_default();
         let mut text = HEAD.to_owned();
@@ -89,9 +95,7 @@ impl Corpus {
 
     fn row(&self, number: &str) -> String {
         let tested = self.own(number).into_iter().next().map(|mark| {
-            let also = self.marks.also.iter().filter(|(n, _)| n == number);
-            let tests = std::iter::once(&mark.test).chain(also.map(|(_, test)| test));
-            let tests: Vec<_> = tests.map(cell_of).collect();
+            let tests: Vec<_> = self.tests_of(number).into_iter().map(cell_of).collect();
             let bites = self
                 .mutants
                 .iter()
@@ -107,27 +111,19 @@ impl Corpus {
             format!("| {number} | {when} | {reference} | {what} | {tests} | {bites} |\n")
         });
         let untested = || {
-            let (answer, entry) = untested(number)?;
             let Impossible {
                 when,
                 reference,
                 what,
                 why,
                 ..
-            } = entry;
+            } = IMPOSSIBLE.iter().find(|entry| entry.number == number)?;
             Some(format!(
-                "| {number} | {when} | {reference} | {what} | {answer}: {why} | |\n"
+                "| {number} | {when} | {reference} | {what} | cannot be: {why} | |\n"
             ))
         };
         tested.or_else(untested).unwrap_or_default()
     }
-}
-
-/// The entry of a bug that has no test, and what the table says before the reason.
-fn untested(number: &str) -> Option<(&'static str, &'static Impossible)> {
-    let of = |entry: &&Impossible| entry.number == number;
-    let cannot = IMPOSSIBLE.iter().find(of).map(|entry| ("cannot be", entry));
-    cannot.or_else(|| WAITING.iter().find(of).map(|entry| ("waits for", entry)))
 }
 
 fn cell_of(Test { file, name }: &Test) -> String {
@@ -141,16 +137,20 @@ fn every_bug_has_one_test_of_its_own_or_one_reason_why_it_cannot_be() {
     let mut failures = Vec::new();
     for number in &all {
         let tested = corpus.own(number).len();
-        let untested = IMPOSSIBLE.iter().chain(WAITING);
-        let untested = untested.filter(|entry| entry.number == number).count();
+        let untested = IMPOSSIBLE
+            .iter()
+            .filter(|entry| entry.number == number)
+            .count();
         if tested + untested != 1 {
             failures.push(format!("{number}: {tested} tests, {untested} reasons"));
         }
     }
-    let named = corpus.marks.own.iter().map(|mark| &mark.number);
-    let named = named.chain(corpus.marks.also.iter().map(|(number, _)| number));
-    let unknown = named.filter(|number| !all.contains(number));
+    let own = corpus.marks.own.iter().map(|mark| &mark.number);
+    let unknown = own.clone().filter(|number| !all.contains(number));
     failures.extend(unknown.map(|number| format!("{number}: no such bug")));
+    let also = corpus.marks.also.iter().map(|(number, _)| number);
+    let alone = also.filter(|number| !own.clone().any(|tested| tested == *number));
+    failures.extend(alone.map(|number| format!("{number}: a witness and no test of its own")));
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
@@ -167,8 +167,8 @@ fn every_test_of_a_bug_has_a_mutant_that_it_must_catch() {
     }
     for mutant in &corpus.mutants {
         for number in &mutant.bugs {
-            let own = corpus.own(number);
-            if !own.iter().any(|mark| mutant.tests.contains(&mark.test)) {
+            let tests = corpus.tests_of(number);
+            if !tests.iter().any(|test| mutant.tests.contains(test)) {
                 failures.push(format!("{}: {number} has another test", mutant.file));
             }
         }

@@ -469,6 +469,8 @@ mod tests {
         );
     }
 
+    /// L36 · 2024 · d877550eaf2d, CVE-2024-26603 · the length that a frame gives itself was believed to be what XRSTOR reads, and sigreturn never came to an end
+    /// Also L37.
     #[test]
     fn a_smaller_frame_is_legal_and_its_bytes_have_to_be_there() {
         // xstate_size 576 in a thread with room for AVX-512; xfeatures lists AVX.
@@ -493,6 +495,7 @@ mod tests {
         assert_eq!(frame.state().live(), ComponentSet::LEGACY);
     }
 
+    /// L26 · 2021 · 510b80a6a0f1 · a frame whose PKRU is initial left PKRU as it was, and did not make it 0
     #[test]
     fn pkru_is_0_where_the_frame_does_not_restore_it() {
         let cpu = emerald_rapids().enumeration();
