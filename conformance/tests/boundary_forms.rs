@@ -9,7 +9,7 @@ use conformance::memory::Memory;
 use fastrand::Rng;
 use fpstate::{
     CompactedImage, ExportError, FrameForm, FxsaveImage, ImageOrigin, ImageState, KvmImage, Layout,
-    PtraceImage, Sigreturn, StandardImage, XsaveArea,
+    Loss, PtraceImage, Sigreturn, StandardImage, XsaveArea,
 };
 use fpstate_arch::{
     Component, ComponentSet, Enumeration, Format, Instruction, LegacyRegion, Mxcsr, Pkru, Xfd,
@@ -176,10 +176,31 @@ fn a_state_with_supervisor_components_keeps_them_in_a_compacted_image() {
         let read = CompactedImage::parse(&bytes, &enumeration, MASK).unwrap();
         let mut other = Memory::zeroed(layout.area_len());
         let mut imported = XsaveArea::new(layout, other.bytes_mut()).unwrap();
+        for placed in layout.extended_components() {
+            let before = vec![1; placed.range().len()];
+            imported.set_extended(placed.component(), &before).unwrap();
+        }
+        let nothing = ComponentSet::EMPTY;
         imported
-            .import_state(&read.state(), ComponentSet::EMPTY, fpstate::Loss::Reject)
+            .import_state(&read.state(), nothing, Loss::Reject)
             .unwrap();
         assert_eq!(imported.bytes(), area.bytes(), "{}", profile.name());
+        // What the image has room for and holds initial is initial; a standard image has no room
+        // for supervisor components, which stay.
+        let initial = read.state().without(room);
+        let user = Layout::standard(&enumeration, enumeration.user_components()).unwrap();
+        let mut standard = vec![0; user.area_len()];
+        initial.write_standard(&user, &mut standard).unwrap();
+        let standard = StandardImage::parse(&standard, user, MASK).unwrap();
+        imported
+            .import_state(&standard.state(), nothing, Loss::Reject)
+            .unwrap();
+        let supervisor = room.intersection(enumeration.supervisor_components());
+        assert_eq!(imported.xstate_bv(), supervisor, "{}", profile.name());
+        imported
+            .import_state(&initial, nothing, Loss::Reject)
+            .unwrap();
+        assert_eq!(imported.xstate_bv(), nothing, "{}", profile.name());
     }
 }
 

@@ -94,3 +94,21 @@ impl<'b> StandardImage<'b> {
         self.state.legacy()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded_cpu::emerald_rapids;
+
+    #[test]
+    fn mxcsr_is_loaded_if_sse_or_avx_is_requested_whatever_xstate_bv_says() {
+        let cpu = emerald_rapids().enumeration();
+        let mut bytes = [0; 832];
+        bytes[24..28].copy_from_slice(&0x1fa0_u32.to_le_bytes());
+        for (rfbm, mxcsr) in [(1, 0x1f80), (2, 0x1fa0), (3, 0x1fa0), (7, 0x1fa0)] {
+            let layout = Layout::standard(&cpu, ComponentSet::from_bits(rfbm)).unwrap();
+            let image = StandardImage::parse(&bytes, layout, 0xffff).unwrap();
+            assert_eq!(image.legacy().mxcsr.bits(), mxcsr, "RFBM {rfbm}");
+        }
+    }
+}

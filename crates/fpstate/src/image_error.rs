@@ -24,11 +24,11 @@ pub enum ImageError {
     },
     /// No layout to read it by: XCOMP_BV has components that the CPU lacks, say.
     Layout(LayoutError),
-    /// Fewer bytes than the layout has.
+    /// Fewer bytes than the layout or the interface needs.
     TooShort {
         /// Bytes there are.
         found: usize,
-        /// Bytes the layout needs.
+        /// Bytes needed.
         needed: usize,
     },
     /// Another number of bytes than the interface takes.
@@ -82,7 +82,7 @@ impl fmt::Display for ImageError {
             }
             Self::Layout(error) => write!(f, "no layout to read the image by: {error}"),
             Self::TooShort { found, needed } => {
-                write!(f, "image of {found} bytes; the layout needs {needed}")
+                write!(f, "image of {found} bytes; allowed: at least {needed}")
             }
             Self::Length { found, needed } => {
                 write!(f, "image of {found} bytes; allowed: {needed}")

@@ -64,7 +64,8 @@ impl<'b> ImageState<'b> {
     }
 
     /// x87, SSE and MXCSR as they are loaded from here: initial where the image says so. Reserved
-    /// bytes and software's are 0; `mxcsr_mask` is what the image has, no register.
+    /// bytes and software's are 0, but for byte 5, which KVM and ptrace keep with x87; `mxcsr_mask` is
+    /// what the image has, no register.
     #[must_use]
     pub const fn legacy(&self) -> LegacyRegion {
         self.legacy

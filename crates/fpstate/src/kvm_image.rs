@@ -20,6 +20,34 @@ pub(crate) const KVM_XSAVE_LEN: usize = 4096;
 ///
 /// Observed on Linux 6.18, read in 6.12 and 7.2. Components that XSTATE_BV lacks become initial,
 /// but for PKRU, which is kept.
+///
+/// A VMM whose `set_xsave` returns `EINVAL` finds out why:
+///
+/// ```
+/// use fpstate::{KvmImage, Layout};
+/// use fpstate_arch::{ComponentSet, CpuidRegisters, Enumeration, Xfd};
+///
+/// // On a real host: every leaf by the CPUID instruction.
+/// let avx_host = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+///     (1, _) => CpuidRegisters { ecx: 1 << 26, ..Default::default() },
+///     (0xd, 0) => CpuidRegisters { eax: 7, ..Default::default() },
+///     (0xd, 2) => CpuidRegisters { eax: 256, ebx: 576, ..Default::default() },
+///     _ => CpuidRegisters::default(),
+/// });
+/// let layout = Layout::standard(&avx_host, ComponentSet::from_bits(7))?;
+/// let mut image = [0; 4096];
+/// image[512] = 0x27; // opmask, from a host with AVX-512
+/// image[527] = 0x80; // compacted
+///
+/// let faults: Vec<_> = KvmImage::faults(&image, &layout, Xfd::NOTHING, 0xffff)
+///     .map(|fault| fault.to_string())
+///     .collect();
+/// assert_eq!(faults, [
+///     "XCOMP_BV at byte 520 is 0x8000000000000000; allowed: 0 in the standard format",
+///     "XSTATE_BV at byte 512 has opmask; allowed: x87+SSE+AVX",
+/// ]);
+/// # Ok::<(), fpstate::LayoutError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct KvmImage<'b> {
     state: ImageState<'b>,

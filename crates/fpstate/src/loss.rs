@@ -38,40 +38,53 @@ impl<'b> ImageState<'b> {
     /// # Errors
     /// [`LossError`]: what would be lost.
     pub fn limited_to(&self, room: &Layout<'_>, loss: Loss) -> Result<Self, LossError> {
-        let found = self.live_with_mxcsr();
-        let without_room = found.difference(room.components());
-        let may_not_be_lost = |set: ComponentSet| {
-            set.iter()
-                .filter(|&component| !loss.allows(self, component))
-                .fold(ComponentSet::EMPTY, ComponentSet::with)
+        if let Some(error) = self.refusals(room, loss).next() {
+            return Err(error);
+        }
+        let misfits = self.of_other_length(room).map(|(component, ..)| component);
+        let lost = self.live_with_mxcsr().difference(room.components());
+        Ok(self.without(misfits.fold(lost, ComponentSet::with)))
+    }
+
+    /// Every reason for which [`limited_to`](Self::limited_to) refuses: one for what has no room, one
+    /// for each component of another length.
+    pub fn refusals(&self, room: &Layout<'_>, loss: Loss) -> impl Iterator<Item = LossError> {
+        let room_for = room.components();
+        let refused = self
+            .live_with_mxcsr()
+            .difference(room_for)
+            .iter()
+            .filter(|&component| !loss.allows(self, component))
+            .fold(ComponentSet::EMPTY, ComponentSet::with);
+        let no_room = LossError::NoRoom {
+            found: self.live().union(refused),
+            refused,
+            room: room_for,
         };
-        let refused = may_not_be_lost(without_room);
-        if !refused.is_empty() {
-            let room = room.components();
-            return Err(LossError::NoRoom {
+        let lengths = self
+            .of_other_length(room)
+            .filter(move |&(component, ..)| !loss.allows(self, component))
+            .map(|(component, found, needed)| LossError::Length {
+                component,
                 found,
-                refused,
-                room,
+                needed,
             });
-        }
-        let mut of_other_length = ComponentSet::EMPTY;
-        for placed in room.extended_components() {
+        (!refused.is_empty())
+            .then_some(no_room)
+            .into_iter()
+            .chain(lengths)
+    }
+
+    /// The live components that have another length in `room`: theirs, and the room's.
+    fn of_other_length(
+        &self,
+        room: &Layout<'_>,
+    ) -> impl Iterator<Item = (Component, usize, usize)> {
+        room.extended_components().filter_map(|placed| {
             let (component, needed) = (placed.component(), placed.range().len());
-            match self.extended(component).map(<[u8]>::len) {
-                Some(found) if found != needed => {
-                    if !loss.allows(self, component) {
-                        return Err(LossError::Length {
-                            component,
-                            found,
-                            needed,
-                        });
-                    }
-                    of_other_length = of_other_length.with(component);
-                }
-                Some(_) | None => {}
-            }
-        }
-        Ok(self.without(without_room.union(of_other_length)))
+            let found = self.extended(component)?.len();
+            (found != needed).then_some((component, found, needed))
+        })
     }
 }
 
@@ -115,7 +128,7 @@ fn is_initial(state: &ImageState<'_>, component: Component) -> bool {
 pub enum LossError {
     /// Live components would be lost.
     NoRoom {
-        /// The state's live components.
+        /// The state's live components; SSE is one if only MXCSR would be lost.
         found: ComponentSet,
         /// Those that have no room and may not be lost.
         refused: ComponentSet,
@@ -240,5 +253,42 @@ mod tests {
         );
         let limited = state.limited_to(&room, Loss::Drop(pkru)).unwrap();
         assert_eq!(limited.live(), ComponentSet::EMPTY);
+    }
+
+    #[test]
+    fn every_refusal_is_given_at_once() {
+        let cpu = emerald_rapids().enumeration();
+        let other = emerald_rapids().with_component(9, [16, 0xa80, 0]);
+        let other = other.with_user(0x203).enumeration();
+        let live = ComponentSet::from_bits(0x2_0204);
+        let layout = Layout::standard(&cpu, live).unwrap();
+        let mut bytes = [1; 0xb00];
+        bytes[576..832].fill(0);
+        let state = ImageState::new(&bytes, layout, LegacyRegion::INITIAL, live);
+        let room = Layout::standard(&other, other.user_components()).unwrap();
+        let refused = |loss| {
+            let mut refusals = state.refusals(&room, loss);
+            (refusals.next(), refusals.next(), refusals.next())
+        };
+        let no_room = |refused| {
+            Some(LossError::NoRoom {
+                found: live,
+                refused: ComponentSet::from_bits(refused),
+                room: ComponentSet::from_bits(0x203),
+            })
+        };
+        let length = Some(LossError::Length {
+            component: Component::Pkru,
+            found: 8,
+            needed: 16,
+        });
+        assert_eq!(refused(Loss::Reject), (no_room(0x2_0004), length, None));
+        assert_eq!(
+            refused(Loss::DropInitial),
+            (no_room(0x2_0000), length, None)
+        );
+        let named = |bits| Loss::Drop(ComponentSet::from_bits(bits));
+        assert_eq!(refused(named(0x2_0000)), (length, None, None));
+        assert_eq!(refused(named(0x2_0200)), (None, None, None));
     }
 }

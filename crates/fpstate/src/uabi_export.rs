@@ -123,6 +123,7 @@ mod tests {
     use super::*;
     use crate::recorded_cpu::emerald_rapids;
     use fpstate_arch::component::Component;
+    use fpstate_arch::xfd::Xfd;
     use std::vec::Vec;
 
     const ORIGIN: ImageOrigin = ImageOrigin {
@@ -200,6 +201,41 @@ mod tests {
         let mut out = [0; 4096];
         state.write_kvm(&layout, ORIGIN, None, &mut out).unwrap();
         assert_eq!(out[28..32], 0xffff_u32.to_le_bytes());
+    }
+
+    /// `KVM_SET_XSAVE`, `KVM_GET_XSAVE` on Linux 6.18, host with AVX-512: each image as it came back.
+    #[test]
+    fn what_kvm_takes_comes_back_as_from_kvm() {
+        let cpu = emerald_rapids().enumeration();
+        let layout = Layout::standard(&cpu, ComponentSet::from_bits(3)).unwrap();
+        // XSTATE_BV; FCW, byte 5, MXCSR, MXCSR_MASK, a byte of st0, a byte of xmm0.
+        for (xstate_bv, fcw, reserved, mxcsr, mask, st, xmm) in [
+            (0, 0x37f, 0, 0x1f80, 0x2_ffff, 0, 0),
+            (1, 0x27f, 0x99, 0x1f80, 0x2_ffff, 0x77, 0),
+            (2, 0x37f, 0, 0x1fa0, 0x1234, 0, 0x11),
+            (3, 0x27f, 0x99, 0x1fa0, 0x1234, 0x77, 0x11),
+        ] {
+            let mut image = [0; 4096];
+            image[0..2].copy_from_slice(&0x27f_u16.to_le_bytes());
+            image[5] = 0x99;
+            image[24..28].copy_from_slice(&0x1fa0_u32.to_le_bytes());
+            image[28..32].copy_from_slice(&0x1234_u32.to_le_bytes());
+            image[32..160].fill(0x77);
+            image[160..416].fill(0x11);
+            image[416..512].fill(0xee);
+            image[512] = xstate_bv;
+            let parsed = KvmImage::parse(&image, layout, Xfd::NOTHING, 0x2_ffff).unwrap();
+            let mut out = [0xaa; 4096];
+            let written = parsed.state().write_kvm(&layout, ORIGIN, None, &mut out);
+            let mut back = expected(4096, xstate_bv.into());
+            back[0..2].copy_from_slice(&u16::to_le_bytes(fcw));
+            back[5] = reserved;
+            back[24..28].copy_from_slice(&u32::to_le_bytes(mxcsr));
+            back[28..32].copy_from_slice(&u32::to_le_bytes(mask));
+            back[32..160].fill(st);
+            back[160..416].fill(xmm);
+            assert_eq!((written, &out[..]), (Ok(4096), &back[..]), "{xstate_bv}");
+        }
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) fn faults(
 /// and then not loaded.
 pub(crate) fn legacy_taken(region: LegacyRegion, live: ComponentSet) -> LegacyRegion {
     let mut taken = as_restored(region, live, Format::Standard);
+    // No register, but copied with x87 and handed out again.
+    if live.contains(Component::X87) {
+        taken.reserved_5 = region.reserved_5;
+    }
     if !live.intersects(MXCSR_CARRIERS) {
         taken.mxcsr = Mxcsr::INITIAL;
         taken.mxcsr_mask = LegacyRegion::INITIAL.mxcsr_mask;
