@@ -454,6 +454,7 @@ mod tests {
         })
     }
 
+    /// L13 · 2021 · f9dfb5e390fa, 9301982c424a · the initial image was what XSAVES had left of uninitialised memory
     #[test]
     fn a_new_area_is_in_the_initial_configuration_whatever_the_memory_held() {
         let cpu = avx_cpu();
@@ -474,6 +475,7 @@ mod tests {
         );
     }
 
+    /// C1 · peers · the crate xsave, Serenity, `DragonOS`, stdarch, `OpenVMM`, libkrun, Hyperlight, ACRN, Hedron, seL4 · a buffer of fixed length, shorter than what CPUID says
     #[test]
     fn memory_that_is_short_or_misaligned_is_given_back_with_the_figures() {
         let cpu = avx_cpu();
@@ -492,6 +494,7 @@ mod tests {
         assert!(matches!(error, AreaError::Misaligned { address } if address % 64 == 16));
     }
 
+    /// L39 · 2025 · a9d9c33132d4, CVE-2025-21632 · a debugger read the shadow-stack pointer of a task without shadow stack: a null pointer
     #[test]
     fn a_component_in_its_initial_configuration_has_no_bytes() {
         let cpu = avx_cpu();
@@ -534,6 +537,7 @@ mod tests {
         }
     }
 
+    /// L27 · 2021 · 145e9e0d8c6f, d298b03506d3, b2381acd3fd9 · a debugger wrote reserved bits of MXCSR, and the restore faulted in the kernel
     #[test]
     fn an_mxcsr_the_cpu_lacks_is_refused_and_changes_nothing() {
         let cpu = avx_cpu();

@@ -241,6 +241,7 @@ mod tests {
         }
     }
 
+    /// Also C19.
     #[test]
     fn pkru_is_kept_where_its_bit_is_clear() {
         let cpu = emerald_rapids().enumeration();
@@ -249,6 +250,7 @@ mod tests {
         assert_eq!(pkru(0x3), None);
     }
 
+    /// Also L65.
     #[test]
     fn what_xfd_disables_is_dropped_before_it_is_judged() {
         let cpu = emerald_rapids().enumeration();
@@ -306,6 +308,8 @@ mod tests {
         assert_eq!(parse(&all, &cpu).unwrap_err(), xcomp_bv);
     }
 
+    /// L56 · 2022 · d187ba531230, CVE-2022-49557 · the length of the state was taken for that of the buffer of `KVM_GET_XSAVE` and `KVM_SET_XSAVE`
+    /// Also C11.
     #[test]
     fn the_buffer_has_4096_bytes_or_those_of_the_standard_format() {
         let cpu = emerald_rapids().enumeration();
@@ -315,6 +319,7 @@ mod tests {
         assert_eq!(len(0x6_02e7), 0x2b00);
     }
 
+    /// Also L56.
     #[test]
     fn a_host_without_xsave_takes_x87_and_sse_whatever_xstate_bv_says() {
         let cpu = emerald_rapids().without_xsave().enumeration();

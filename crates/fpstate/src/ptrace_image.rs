@@ -126,6 +126,8 @@ mod tests {
             .map_err(|error| PtraceImage::errno(&error))
     }
 
+    /// L34 · 2022 · 4a804c4f8356, d7e5aceace51 · PKRU that a debugger wrote was ignored, and not cleared where its bit is
+    /// Also L26, C19.
     #[test]
     fn pkru_is_0_where_its_bit_is_clear() {
         assert_eq!(answer(&image(0x203), USER), Ok(4));

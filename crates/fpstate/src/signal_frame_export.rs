@@ -65,6 +65,7 @@ mod tests {
     use crate::sigreturn::{FrameForm, Sigreturn};
     use fpstate_arch::legacy_region::LegacyRegion;
 
+    /// Also L28.
     #[test]
     fn a_frame_describes_itself_as_linux_writes_it_and_sigreturn_takes_it_whole() {
         let cpu = emerald_rapids().enumeration();
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(frame.form(), FrameForm::Full);
     }
 
+    /// L38 · 2024, 2025 · ae6012d72fa6, d10b554919d4, d1e420772cd1 · the frame showed the PKRU that the kernel had set to write it, or announced none where it was 0
     #[test]
     fn the_frame_shows_the_interrupted_pkru() {
         let cpu = emerald_rapids().enumeration();

@@ -477,6 +477,8 @@ mod tests {
         );
     }
 
+    /// L36 · 2024 · d877550eaf2d, CVE-2024-26603 · the length that a frame gives itself was believed to be what XRSTOR reads, and sigreturn never came to an end
+    /// Also L37.
     #[test]
     fn without_xsavec_no_image_is_compacted() {
         // XSAVEOPT and no more.
@@ -516,6 +518,7 @@ mod tests {
         assert_eq!(frame.state().live(), ComponentSet::LEGACY);
     }
 
+    /// L26 · 2021 · 510b80a6a0f1 · a frame whose PKRU is initial left PKRU as it was, and did not make it 0
     #[test]
     fn pkru_is_0_where_the_frame_does_not_restore_it() {
         let cpu = emerald_rapids().enumeration();
