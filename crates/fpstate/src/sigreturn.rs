@@ -477,8 +477,6 @@ mod tests {
         );
     }
 
-    /// L36 · 2024 · d877550eaf2d, CVE-2024-26603 · the length that a frame gives itself was believed to be what XRSTOR reads, and sigreturn never came to an end
-    /// Also L37.
     #[test]
     fn without_xsavec_no_image_is_compacted() {
         // XSAVEOPT and no more.
@@ -494,6 +492,8 @@ mod tests {
         with(&[(520, 7), (527, 0x80)])
     }
 
+    /// L36 · 2024 · d877550eaf2d, CVE-2024-26603 · the length that a frame gives itself was believed to be what XRSTOR reads, and sigreturn never came to an end
+    /// Also L37.
     #[test]
     fn a_smaller_frame_is_legal_and_its_bytes_have_to_be_there() {
         // xstate_size 576 in a thread with room for AVX-512; xfeatures lists AVX.
