@@ -423,9 +423,11 @@ impl core::error::Error for AreaError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
     use fpstate_arch::enumeration::Enumeration;
+    use std::string::ToString;
 
     #[repr(align(64))]
     struct Memory([u8; 1024]);
@@ -628,5 +630,51 @@ mod tests {
         area.loaded();
         area.disable(ComponentSet::EMPTY);
         assert_eq!(area.extended(Component::Avx), None);
+    }
+
+    #[test]
+    fn a_refused_area_or_component_says_what_was_found_and_what_was_needed() {
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                AreaError::TooShort {
+                    found: 1,
+                    needed: 576,
+                }
+                .to_string(),
+                "area of 1 bytes; the layout needs 576",
+            ),
+            (
+                AreaError::Misaligned { address: 0x1001 }.to_string(),
+                "area at 0x1001; allowed: multiples of 64",
+            ),
+            (
+                ComponentError::NoRoom {
+                    component: Component::Avx,
+                    room: TILES,
+                }
+                .to_string(),
+                "no room for AVX; the area has XTILECFG+XTILEDATA",
+            ),
+            (
+                ComponentError::Length {
+                    component: Component::Avx,
+                    found: 128,
+                    needed: 256,
+                }
+                .to_string(),
+                "128 bytes for AVX, which has 256",
+            ),
+            (
+                MxcsrError {
+                    found: 0x1_0000,
+                    mask: 0xffff,
+                }
+                .to_string(),
+                "MXCSR at byte 24 is 0x10000; allowed bits: 0xffff",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }

@@ -157,3 +157,48 @@ impl fmt::Display for GuestRegisterError {
 }
 
 impl core::error::Error for GuestRegisterError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_write_says_what_was_found_and_what_was_allowed() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                GuestRegisterError::NoSuchXcr { found: 3 }.to_string(),
+                "XSETBV with ECX = 3; allowed: 0",
+            ),
+            (
+                GuestRegisterError::Running { guest: first }.to_string(),
+                "a thread runs the guest of state 1",
+            ),
+            (
+                GuestRegisterError::NotRunning {
+                    asked: first,
+                    running: None,
+                }
+                .to_string(),
+                "the thread runs no guest, not that of state 1",
+            ),
+            (
+                GuestRegisterError::NotRunning {
+                    asked: first,
+                    running: Some(second),
+                }
+                .to_string(),
+                "the thread runs the guest of state 2, not that of state 1",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

@@ -361,6 +361,7 @@ mod tests {
     extern crate std;
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
+    use std::string::ToString;
     use std::vec::Vec;
 
     /// A CPU with these (number, length, standard offset, flags), XSAVEC and XSAVES.
@@ -523,5 +524,56 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_refused_layout_says_what_cpuid_gave() {
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                LayoutError::FormatNotAvailable {
+                    format: Format::Compacted,
+                    needed: Instruction::Xsavec,
+                }
+                .to_string(),
+                "no compacted format on this CPU: it lacks XSAVEC",
+            ),
+            (
+                LayoutError::NotEnumerated { missing: TILES }.to_string(),
+                "this CPU lacks XTILECFG+XTILEDATA",
+            ),
+            (
+                LayoutError::WithoutLength {
+                    component: Component::Avx,
+                }
+                .to_string(),
+                "CPUID lists AVX with a length of 0 bytes",
+            ),
+            (
+                LayoutError::SupervisorInStandardFormat {
+                    found: ComponentSet::only(Component::CetU),
+                }
+                .to_string(),
+                "the standard format has no place for supervisor state: CET_U",
+            ),
+            (
+                LayoutError::InsideHeader {
+                    component: Component::Avx,
+                    offset: 575,
+                }
+                .to_string(),
+                "CPUID puts AVX at offset 575; allowed: 576 and above",
+            ),
+            (
+                LayoutError::Overlap {
+                    first: Component::Avx,
+                    second: Component::Opmask,
+                }
+                .to_string(),
+                "CPUID gives AVX and opmask the same bytes",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }
