@@ -154,4 +154,16 @@ mod tests {
             Format::Standard
         );
     }
+
+    #[test]
+    fn a_format_is_shown_by_its_name() {
+        extern crate alloc;
+        for (format, name) in [
+            (Format::Fxsave, "FXSAVE"),
+            (Format::Standard, "standard"),
+            (Format::Compacted, "compacted"),
+        ] {
+            assert_eq!(alloc::string::ToString::to_string(&format), name);
+        }
+    }
 }
