@@ -677,4 +677,36 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn components_are_initialised_without_the_others() {
+        let cpu = avx_cpu();
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        let mut region = LegacyRegion::INITIAL;
+        (region.fcw, region.xmm[3]) = (0x27f, [9; 16]);
+        area.set_legacy(&region, 0xffff).unwrap();
+        area.set_extended(Component::Avx, &[7; 256]).unwrap();
+        area.initialise_components(ComponentSet::only(Component::X87).with(Component::Avx));
+        assert_eq!(area.xstate_bv(), ComponentSet::only(Component::Sse));
+        assert_eq!((area.legacy().fcw, area.legacy().xmm[3]), (0x37f, [9; 16]));
+        assert_eq!(area.extended(Component::Avx), None);
+    }
+
+    #[test]
+    fn what_is_disabled_while_the_registers_hold_the_state_is_not_announced_and_not_kept() {
+        let cpu = avx_cpu();
+        let avx = ComponentSet::only(Component::Avx);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.set_extended(Component::Avx, &[7; 256]).unwrap();
+        area.disable(avx);
+        area.disable_while_loaded(ComponentSet::EMPTY);
+        assert_eq!(area.extended(Component::Avx), None, "it was set aside");
+        area.disable_while_loaded(avx);
+        area.set_extended(Component::Avx, &[8; 256]).unwrap();
+        assert!(!area.xstate_bv().intersects(avx));
+    }
 }

@@ -576,4 +576,20 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_512_bytes_of_fxsave_have_no_room_for_more_or_less() {
+        let cpu = cpu(&SAPPHIRE_RAPIDS);
+        let fxsave = Layout::fxsave(&cpu).unwrap();
+        let same = fxsave.with(ComponentSet::LEGACY).unwrap();
+        assert_eq!(
+            (same.format(), same.components()),
+            (Format::Fxsave, ComponentSet::LEGACY)
+        );
+        let missing = ComponentSet::only(Component::Avx);
+        assert_eq!(
+            fxsave.with(missing).unwrap_err(),
+            LayoutError::NotEnumerated { missing }
+        );
+    }
 }
