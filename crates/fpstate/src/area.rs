@@ -709,4 +709,56 @@ mod tests {
         area.set_extended(Component::Avx, &[8; 256]).unwrap();
         assert!(!area.xstate_bv().intersects(avx));
     }
+
+    #[test]
+    fn a_state_is_replaced_but_for_what_is_preserved() {
+        let cpu = avx_cpu();
+        let avx = ComponentSet::only(Component::Avx);
+        let mut memory = Memory([0; 1024]);
+        let mut initial = LegacyRegion::INITIAL;
+        initial.fcw = 0x27f;
+        let mut masked = initial;
+        masked.mxcsr = Mxcsr::from_bits(0x1fa0);
+        for (legacy, live, preserved, byte, xstate_bv) in [
+            (&initial, avx, ComponentSet::EMPTY, Some(8), 0b100),
+            (&initial, avx, avx, Some(7), 0b100),
+            (&initial, ComponentSet::EMPTY, avx, Some(7), 0b100),
+            (&initial, ComponentSet::EMPTY, ComponentSet::EMPTY, None, 0),
+            // MXCSR is part of a compacted area only where SSE is.
+            (&masked, avx, ComponentSet::EMPTY, Some(8), 0b110),
+        ] {
+            let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+            let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+            area.set_extended(Component::Avx, &[7; 256]).unwrap();
+            area.replace(legacy, live, preserved, |_| Some(&[8; 256]));
+            assert_eq!(area.xstate_bv().bits(), xstate_bv);
+            assert_eq!(area.bytes()[..2], [0x7f, 2]);
+            assert_eq!(area.legacy().mxcsr, legacy.mxcsr);
+            let avx = area.extended(Component::Avx);
+            assert_eq!(
+                avx.map(|bytes| (bytes[0], bytes[255])),
+                byte.map(|b| (b, b))
+            );
+        }
+        let layout = Layout::standard(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.replace(&masked, ComponentSet::EMPTY, ComponentSet::EMPTY, |_| None);
+        assert_eq!(
+            (area.xstate_bv().bits(), area.legacy().mxcsr.bits()),
+            (0, 0x1fa0)
+        );
+    }
+
+    #[test]
+    fn a_log_gets_the_layout_and_not_the_registers() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.set_extended(Component::Avx, &[0xa7; 256]).unwrap();
+        assert_eq!(
+            std::format!("{area:?}"),
+            "XsaveArea { format: Compacted, components: ComponentSet(0x7: x87+SSE+AVX), area_len: 832, .. }"
+        );
+    }
 }
