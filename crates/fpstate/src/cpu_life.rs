@@ -245,4 +245,16 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_processors_fault_is_the_source_of_a_refused_cpu() {
+        use core::error::Error as _;
+        let refused = BringUpError::Fault(Fault::GeneralProtection);
+        assert_eq!(
+            refused.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        let found = ComponentSet::only(Component::Avx);
+        assert!(BringUpError::Xcr0 { found }.source().is_none());
+    }
 }

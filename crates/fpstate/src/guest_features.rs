@@ -276,4 +276,24 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_broken_rule_of_xcr0_is_the_source_of_a_refused_offer() {
+        use core::error::Error as _;
+        let rule = Xcr0Error::WithoutX87 {
+            found: ComponentSet::EMPTY,
+        };
+        assert_eq!(
+            GuestFeaturesError::User(rule)
+                .source()
+                .map(ToString::to_string),
+            Some(rule.to_string())
+        );
+        let (found, allowed) = (ComponentSet::LEGACY, ComponentSet::EMPTY);
+        assert!(
+            GuestFeaturesError::Supervisor { found, allowed }
+                .source()
+                .is_none()
+        );
+    }
 }

@@ -354,4 +354,20 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_source_of_a_refused_switch_is_that_of_the_entry_or_exit() {
+        use core::error::Error as _;
+        let switch = SwitchError::Fault(fpstate_arch::Fault::GeneralProtection);
+        let (entry, exit) = (EnterError::Switch(switch), LeaveError::Switch(switch));
+        assert_eq!(
+            entry.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert_eq!(
+            exit.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert!(LeaveError::NotInGuest.source().is_none());
+    }
 }

@@ -210,4 +210,17 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_layout_is_the_source_of_an_image_without_one() {
+        use core::error::Error as _;
+        let layout = LayoutError::NotEnumerated {
+            missing: ComponentSet::LEGACY,
+        };
+        assert_eq!(
+            ImageError::Layout(layout).source().map(ToString::to_string),
+            Some(layout.to_string())
+        );
+        assert!(ImageError::XcompBv { found: 1 }.source().is_none());
+    }
 }

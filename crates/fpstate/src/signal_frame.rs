@@ -392,4 +392,22 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_layout_is_the_source_of_a_frame_without_one() {
+        use core::error::Error as _;
+        let layout = LayoutError::NotEnumerated {
+            missing: ComponentSet::LEGACY,
+        };
+        for refused in [
+            SignalFrameError::Layout(layout),
+            SignalFrameError::Image(ImageError::Layout(layout)),
+        ] {
+            assert_eq!(
+                refused.source().map(ToString::to_string),
+                Some(layout.to_string())
+            );
+        }
+        assert!(SignalFrameError::Magic1 { found: 1 }.source().is_none());
+    }
 }

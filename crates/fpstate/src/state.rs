@@ -418,14 +418,8 @@ impl core::fmt::Display for StateError {
     }
 }
 
-impl core::error::Error for StateError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Area(error) => Some(error),
-            Self::PkruInLayout => None,
-        }
-    }
-}
+// Area is displayed as it is, and has no source itself.
+impl core::error::Error for StateError {}
 
 #[cfg(test)]
 mod tests {

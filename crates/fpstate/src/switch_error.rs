@@ -231,4 +231,15 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_processors_fault_is_the_source_of_a_refused_switch() {
+        use core::error::Error as _;
+        let refused = SwitchError::Fault(Fault::GeneralProtection);
+        assert_eq!(
+            refused.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert!(SwitchError::Stale.source().is_none());
+    }
 }

@@ -450,4 +450,22 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn the_source_of_a_refused_fork_is_what_refused_it() {
+        use core::error::Error as _;
+        assert_eq!(
+            ForkError::Save(SwitchError::Stale)
+                .source()
+                .map(ToString::to_string),
+            Some(SwitchError::Stale.to_string())
+        );
+        let sealed = ImportError::NotInMemory(NotInMemory::Sealed);
+        assert_eq!(
+            ForkError::TakeOver(sealed)
+                .source()
+                .map(ToString::to_string),
+            Some(sealed.to_string())
+        );
+    }
 }
