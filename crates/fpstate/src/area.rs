@@ -492,6 +492,7 @@ mod tests {
             }
         );
         assert_eq!(storage.len(), 831);
+        assert!(XsaveArea::new(layout, &mut memory.0[..832]).is_ok());
         let (error, _) = XsaveArea::new(layout, &mut memory.0[16..]).unwrap_err();
         assert!(matches!(error, AreaError::Misaligned { address } if address % 64 == 16));
     }

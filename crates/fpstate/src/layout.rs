@@ -592,4 +592,30 @@ mod tests {
             LayoutError::NotEnumerated { missing }
         );
     }
+
+    #[test]
+    fn either_instruction_that_compacts_gives_the_compacted_format() {
+        let cpu = |eax| {
+            Enumeration::read(move |leaf, subleaf| {
+                let mut registers = CpuidRegisters::default();
+                match (leaf, subleaf) {
+                    (1, _) => registers.ecx = 1 << 26,
+                    (0xd, 0) => registers.eax = 3,
+                    (0xd, 1) => registers.eax = eax,
+                    _ => {}
+                }
+                registers
+            })
+        };
+        let (xsavec, xsaves) = (1 << 1, 1 << 3);
+        assert!(Layout::compacted(&cpu(xsavec), ComponentSet::LEGACY).is_ok());
+        assert!(Layout::compacted(&cpu(xsaves), ComponentSet::LEGACY).is_ok());
+        assert_eq!(
+            Layout::compacted(&cpu(0), ComponentSet::LEGACY).unwrap_err(),
+            LayoutError::FormatNotAvailable {
+                format: Format::Compacted,
+                needed: Instruction::Xsavec
+            }
+        );
+    }
 }
