@@ -704,7 +704,8 @@ mod tests {
         let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
         area.set_extended(Component::Avx, &[7; 256]).unwrap();
         area.disable(avx);
-        area.disable_while_loaded(ComponentSet::EMPTY);
+        area.disable_while_loaded(avx);
+        area.disable(ComponentSet::EMPTY);
         assert_eq!(area.extended(Component::Avx), None, "it was set aside");
         area.disable_while_loaded(avx);
         area.set_extended(Component::Avx, &[8; 256]).unwrap();

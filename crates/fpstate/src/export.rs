@@ -376,4 +376,19 @@ mod tests {
             assert_eq!(shown, sentence);
         }
     }
+
+    #[test]
+    fn an_fxsave_image_is_the_legacy_region_and_512_bytes() {
+        let (bytes, cpu) = (image(), emerald_rapids().enumeration());
+        let layout = Layout::standard(&cpu, ComponentSet::LEGACY).unwrap();
+        let mut legacy_only = bytes[..576].to_vec();
+        legacy_only[512..514].copy_from_slice(&1_u16.to_le_bytes());
+        let image = StandardImage::parse(&legacy_only, layout, 0xffff).unwrap();
+        let layout = Layout::fxsave(&cpu).unwrap();
+        let mut out = [0xaa; 520];
+        assert_eq!(image.state().write_fxsave(&layout, &mut out), Ok(512));
+        assert_eq!(out[..4], [0x7f, 2, 0, 0]);
+        assert_eq!(out[160..416], [0; 256]);
+        assert_eq!(out[512..], [0xaa; 8]);
+    }
 }
