@@ -217,13 +217,8 @@ mod tests {
 
     #[test]
     fn a_cpu_that_is_refused_says_which_register_had_what() {
-        static IDENTITIES: Identities = Identities::new();
         const AVX: ComponentSet = ComponentSet::only(Component::Avx);
         const TILES: ComponentSet = ComponentSet::TILES;
-        let _first = IDENTITIES.state();
-        let _second = IDENTITIES.state();
-        let _cpu = IDENTITIES.cpu(7);
-        let _here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
             (
                 BringUpError::Xcr0 { found: AVX }.to_string(),

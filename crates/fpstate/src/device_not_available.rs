@@ -142,9 +142,6 @@ mod tests {
     fn a_refused_exception_says_why() {
         static IDENTITIES: Identities = Identities::new();
         let first = IDENTITIES.state();
-        let _second = IDENTITIES.state();
-        let _cpu = IDENTITIES.cpu(7);
-        let _here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
             (
                 DeviceNotAvailableError::InGuest { guest: first }.to_string(),

@@ -315,7 +315,6 @@ mod tests {
         let first = IDENTITIES.state();
         let second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
-        let _here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
             (
                 ResizeError::NotOnDemand {

@@ -271,8 +271,6 @@ mod tests {
         const TILES: ComponentSet = ComponentSet::TILES;
         let _first = IDENTITIES.state();
         let second = IDENTITIES.state();
-        let _cpu = IDENTITIES.cpu(7);
-        let _here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
             (
                 GuestStateError::NoRoom {

@@ -170,8 +170,6 @@ mod tests {
         static IDENTITIES: Identities = Identities::new();
         let first = IDENTITIES.state();
         let second = IDENTITIES.state();
-        let _cpu = IDENTITIES.cpu(7);
-        let _here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
             (
                 GuestRegisterError::NoSuchXcr { found: 3 }.to_string(),

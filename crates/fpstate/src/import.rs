@@ -247,8 +247,6 @@ mod tests {
         static IDENTITIES: Identities = Identities::new();
         const AVX: ComponentSet = ComponentSet::only(Component::Avx);
         const TILES: ComponentSet = ComponentSet::TILES;
-        let _first = IDENTITIES.state();
-        let _second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
         let here = IDENTITIES.cpu(9);
         for (shown, sentence) in [

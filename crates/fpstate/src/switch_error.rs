@@ -167,7 +167,6 @@ mod tests {
         const AVX: ComponentSet = ComponentSet::only(Component::Avx);
         const TILES: ComponentSet = ComponentSet::TILES;
         let first = IDENTITIES.state();
-        let _second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
         let here = IDENTITIES.cpu(9);
         for (shown, sentence) in [

@@ -422,7 +422,6 @@ mod tests {
         static IDENTITIES: Identities = Identities::new();
         const TILES: ComponentSet = ComponentSet::TILES;
         let first = IDENTITIES.state();
-        let _second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
         let here = IDENTITIES.cpu(9);
         for (shown, sentence) in [
