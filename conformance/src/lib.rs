@@ -29,6 +29,7 @@
 //! * [`tiles`] - all tiles, loaded and stored by instructions
 //! * [`vcpu`] - a vCPU as a VMM drives it
 //! * [`on_demand`] - threads and guests whose states grow when they first use tiles
+//! * [`explorer`] - every interleaving of small worlds
 
 pub mod generators;
 pub mod memory;
@@ -54,3 +55,4 @@ pub mod host;
 pub mod tiles;
 pub mod vcpu;
 pub mod on_demand;
+pub mod explorer;

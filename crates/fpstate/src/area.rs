@@ -420,6 +420,25 @@ impl fmt::Display for AreaError {
 
 impl core::error::Error for AreaError {}
 
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> XsaveArea<'_, S> {
+    /// A copy of the area, in a copy of its memory.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            storage: self.storage.clone(),
+            ..*self
+        }
+    }
+
+    pub(crate) const fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    pub(crate) const fn set_aside(&self) -> ComponentSet {
+        self.set_aside
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -233,3 +233,15 @@ impl fmt::Display for GuestStateError {
 }
 
 impl core::error::Error for GuestStateError {}
+
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> GuestFpu<'_, S> {
+    /// A copy for a copy of the whole world that it is in.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            fpstate: self.fpstate.as_ref().map(Fpstate::duplicate),
+            ..*self
+        }
+    }
+}
