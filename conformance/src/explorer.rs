@@ -10,32 +10,50 @@
 //! * [`search`] - breadth-first search with hashed states, for any [`Explored`]
 //! * `values` - what components hold, as one byte each
 //! * `piece` - memory of areas
-//! * `small_cpu` - a CPU with small components
 //! * `witness` - a processor whose saves and restores are watched
-//! * `reference` - what should be
-//! * [`Scope`] - which worlds there are
 //! * [`Action`] - what can happen
+//! * [`Scope`] - which worlds there are
+//! * `order` - worlds that differ by which is which
+//! * `small_cpu` - a CPU with small components
+//! * `reference` - what should be
 //! * `world` - CPUs, threads, guests; how a world is copied
+//! * `contents` - what registers and areas hold, and what is written to them
+//! * `garbage` - what is dead is overwritten
 //! * `fingerprint` - what two states must have in common to be one
-//! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
 //! * `checks` - what must hold after every step
+//! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
+//! * `threads` - user code that uses tiles, its #NM, growth and release
+//! * `guests` - entering and leaving
+//! * `guest_run` - a VM entry and what comes of it
+//! * `images` - signal frames, a debugger, a VMM
+//! * `vmm` - the VMM sets a guest's registers
+//! * `lives` - fork, exec, exit
 //! * `enabled` - what can happen next
 
 pub mod search;
 mod values;
 mod piece;
-mod small_cpu;
 mod witness;
-mod reference;
-mod scope;
 mod action;
+mod scope;
+mod order;
+mod small_cpu;
+mod reference;
 mod world;
+mod contents;
+mod garbage;
 mod fingerprint;
-mod scheduling;
 mod checks;
+mod scheduling;
+mod threads;
+mod guests;
+mod guest_run;
+mod images;
+mod vmm;
+mod lives;
 mod enabled;
 
-pub use action::Action;
+pub use action::{Action, Given, How};
 pub use scope::{Negligence, Scope};
 pub use search::{Counterexample, Explored, Limits, Outcome, explore};
 pub use small_cpu::{Machine, Small};

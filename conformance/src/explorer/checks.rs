@@ -3,10 +3,11 @@
 use fpstate::{ControlOwner, RegisterContent, Residence};
 use fpstate_arch::{Processor, XfdErr, XsaveHeader};
 
-use super::reference::View;
-use super::small_cpu::{DEFAULT, HOST_PKRU};
+use super::piece::Piece;
+use super::reference::{GuestRegisters, View};
+use super::small_cpu::{HOST_PKRU, OF_GUESTS, OF_THREADS};
 use super::values::{INITIAL, PARTS};
-use super::world::{Mode, Step, Whose, World};
+use super::world::{Mode, Step, Thread, Whose, World};
 
 impl World<'_> {
     pub(super) fn check(&mut self) -> Step {
@@ -21,6 +22,7 @@ impl World<'_> {
             self.check_residence(whose)?;
             self.check_area(whose)?;
         }
+        self.check_guests()?;
         self.check_memory()
     }
 
@@ -81,7 +83,7 @@ impl World<'_> {
         let (Mode::User, Some(thread)) = (self.cpus[cpu].mode, self.cpus[cpu].current) else {
             return Ok(());
         };
-        let whose = self.active(thread);
+        let whose = self.active_on(cpu);
         let state = self.thread(thread).fpu.active();
         let on = self.cpus[cpu].fpu.as_ref().expect("online");
         if on.registers() != RegisterContent::OnlyCopyOf(state.id())
@@ -165,7 +167,11 @@ impl World<'_> {
                 "I13: {whose:?} has IA32_XFD {own}, with arming {all}"
             ));
         }
-        if state.components() != DEFAULT.union(expected.grown) {
+        let default = match whose {
+            Whose::Thread(_) => OF_THREADS,
+            Whose::Guest(_) => OF_GUESTS,
+        };
+        if state.components() != default.union(expected.grown) {
             return Err(format!(
                 "I23: {whose:?} has room for {}",
                 state.components()
@@ -212,18 +218,53 @@ impl World<'_> {
         ))
     }
 
-    /// Every piece of memory is in one place.
-    fn check_memory(&self) -> Step {
-        let mut numbers: Vec<_> = self.pieces().map(super::piece::Piece::number).collect();
-        numbers.sort_unstable();
-        let lost = (0..).zip(&numbers).any(|(number, found)| number != *found);
-        if lost || numbers.len() != self.pieces_made() {
-            return Err(format!("memory: there is {numbers:?}"));
+    /// I20, I24, I44: a guest's state is in its place, or in exactly one thread, and its registers are what
+    /// was written to them; who has grown was granted it.
+    fn check_guests(&self) -> Step {
+        for (slot, guest) in self.guests.iter().enumerate() {
+            let id = guest.fpu.id();
+            let runs = |thread: &&Thread<'_>| thread.fpu.running_guest() == Some(id);
+            let running = self.threads.iter().flatten().filter(runs).count();
+            if running != usize::from(guest.fpu.fpstate().is_none()) {
+                return Err(format!("I24: {running} threads run guest {slot}"));
+            }
+            let found = GuestRegisters {
+                features: guest.fpu.features(),
+                xcr0: guest.fpu.xcr0().components(),
+                xss: guest.fpu.xss().components(),
+                xfd_err: guest.fpu.xfd_err().components(),
+                pkru: guest.fpu.pkru(),
+            };
+            if found != guest.registers {
+                let expected = guest.registers;
+                return Err(format!("I44: guest {slot} has {found:?}, not {expected:?}"));
+            }
+        }
+        for (slot, thread) in self.threads.iter().enumerate() {
+            let Some(thread) = thread else {
+                continue;
+            };
+            let (own, active) = (thread.fpu.own().id(), thread.fpu.active().id());
+            if (own != active) != thread.guest.is_some() {
+                return Err(format!(
+                    "I24: thread {slot} has {own}, and {active} is active"
+                ));
+            }
+            if !thread.granted.contains_all(thread.expected.grown) {
+                return Err(format!("I20: thread {slot} has grown without permission"));
+            }
         }
         Ok(())
     }
 
-    fn pieces_made(&self) -> usize {
-        self.scope.threads.len()
+    /// Every piece of memory is in one place.
+    fn check_memory(&self) -> Step {
+        let mut numbers: Vec<_> = self.pieces().map(Piece::number).collect();
+        numbers.sort_unstable();
+        let lost = (0..).zip(&numbers).any(|(number, found)| number != *found);
+        if lost || numbers.len() != self.scope.pieces() {
+            return Err(format!("memory: there is {numbers:?}"));
+        }
+        Ok(())
     }
 }

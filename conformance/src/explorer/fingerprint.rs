@@ -2,185 +2,207 @@
 //!
 //! Everything that decides what happens next is written down with names taken away, and hashed:
 //!
-//! * CPUs are in the order that gives the smallest description, so worlds that differ by which CPU is
-//!   which are one. An identity is where it is found, or that it is found nowhere.
-//! * A value is initial, the kernel's, what some state should be (which one), or old. No decision
-//!   depends on a value, and a new one is never equal to an old one, so old ones are all alike.
-//! * Memory is whose it is. Stale bytes count, where a processor could leave them (SDM 1, 13.6).
+//! * CPUs, threads of one role and vCPUs that are offered the same are in the order that gives the smallest
+//!   description, so worlds that differ by which is which are one. An identity is where it is found, or that it
+//!   is found nowhere.
+//! * A value is initial, what some state should be (which one), or garbage: the kernel's, or old. No decision
+//!   depends on a value, and a new one is never equal to an old one, so all garbage is alike.
+//! * Memory is whose it is.
 //! * How often memory or registers changed hands does not count: nobody keeps a decision from one step to
-//!   the next.
+//!   the next. Nor does a guest's count of unused exits, which decides nothing; nor XSTATE_BV of an area that
+//!   does not hold its state, which the next save replaces.
 
-use fpstate::{CpuId, RegisterContent, Residence, StateId};
+use fpstate::{CpuId, Expansion, RegisterContent, Residence, StateId};
 use fpstate_arch::{ComponentSet, XsaveHeader};
 
+use super::order::Item;
 use super::reference::Certainty;
 use super::search::hash;
-use super::values::{INITIAL, KERNELS, PARTS, TORN, Values};
+use super::values::{INITIAL, PARTS, Values};
 use super::world::{Mode, Whose, World};
 
 /// In a description: found nowhere, or nothing.
 const NONE: u8 = 0xff;
 
+/// One CPU, thread or guest.
+type Section = Vec<Item>;
+
 impl World<'_> {
     pub(super) fn canonical_hash(&self) -> u128 {
-        let everybody: Vec<_> = self.everybody().collect();
-        let mut least: Option<Vec<u8>> = None;
-        for cpus in orders(self.cpus.len()) {
-            let names = Names {
-                world: self,
-                cpus: &cpus,
-                states: &everybody,
-            };
-            let description = names.describe();
-            if least.as_ref().is_none_or(|least| description < *least) {
-                least = Some(description);
+        let (cpus, many) = (self.cpus.len(), self.threads.len());
+        let cpu_sections: Vec<_> = (0..cpus).map(|cpu| self.describe_cpu(cpu)).collect();
+        let threads = (0..many).map(|slot| self.describe_thread(slot));
+        let guests = (0..self.guests.len()).map(|slot| self.describe_guest(slot));
+        let state_sections: Vec<_> = threads.chain(guests).collect();
+        let mut least = Vec::new();
+        let mut description = Vec::with_capacity(256);
+        for order in self.machine.orders() {
+            description.clear();
+            for &state in order.states() {
+                order.write(&state_sections[state], &mut description);
+            }
+            for &cpu in order.cpus() {
+                order.write(&cpu_sections[cpu], &mut description);
+            }
+            if least.is_empty() || description < least {
+                least.clone_from(&description);
             }
         }
-        hash(&least.unwrap_or_default())
+        hash(&least)
     }
-}
 
-/// All orders of `many` things.
-fn orders(many: usize) -> Vec<Vec<usize>> {
-    match many {
-        0 | 1 => vec![(0..many).collect()],
-        _ => orders(many - 1)
-            .into_iter()
-            .flat_map(|order| {
-                (0..many).map(move |at| {
-                    let mut longer = order.clone();
-                    longer.insert(at, many - 1);
-                    longer
-                })
-            })
-            .collect(),
-    }
-}
-
-/// One order in which a world is described.
-struct Names<'w, 'e> {
-    world: &'w World<'e>,
-    cpus: &'w [usize],
-    states: &'w [Whose],
-}
-
-impl Names<'_, '_> {
-    fn describe(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(192);
-        for &whose in self.states {
-            self.describe_state(whose, &mut out);
-        }
-        for &cpu in self.cpus {
-            self.describe_cpu(cpu, &mut out);
-        }
-        self.describe_threads(&mut out);
+    fn describe_thread(&self, slot: usize) -> Section {
+        let Some(thread) = &self.threads[slot] else {
+            return vec![Item::Byte(NONE)];
+        };
+        let guest = thread.guest.map(|guest| self.threads.len() + guest);
+        let mut out = Vec::with_capacity(32);
+        out.extend([
+            item(thread.on_cpu, Item::Cpu),
+            item(guest, Item::State),
+            set(thread.granted),
+            pending(thread.pending),
+        ]);
+        self.describe_state(Whose::Thread(slot), &mut out);
         out
     }
 
-    fn describe_state(&self, whose: Whose, out: &mut Vec<u8>) {
-        let world = self.world;
-        let (state, expected) = (world.state(whose), world.expected(whose));
-        out.push(match whose {
-            Whose::Thread(slot) => index(slot),
-        });
-        out.extend(self.values(expected.values));
-        out.push(u8::from(expected.certainty == Certainty::OrInitial));
-        let (kind, cpu) = match state.residence() {
-            Residence::Memory => (0, NONE),
-            Residence::MemoryAndRegisters(cpu) => (1, self.cpu(cpu)),
-            Residence::Registers(cpu) => (2, self.cpu(cpu)),
-            Residence::Sealed => (3, NONE),
-        };
+    fn describe_guest(&self, slot: usize) -> Section {
+        let guest = &self.guests[slot];
+        let registers = guest.registers;
+        let mut out = Vec::with_capacity(32);
+        out.extend([
+            set(registers.xcr0),
+            set(registers.xss),
+            set(registers.xfd_err),
+            set(registers.features.user()),
+            pending(guest.pending),
+        ]);
+        self.describe_state(Whose::Guest(slot), &mut out);
+        out
+    }
+
+    fn describe_state(&self, whose: Whose, out: &mut Section) {
+        let (state, expected) = (self.state(whose), self.expected(whose));
+        self.describe_values(&expected.values, out);
+        out.push(Item::Byte(u8::from(
+            expected.certainty == Certainty::OrInitial,
+        )));
         let bytes = fpstate::AreaStorage::bytes(state.storage());
         let header = bytes[512..].first_chunk().expect("a header");
         let xstate_bv = XsaveHeader::from_bytes(header).xstate_bv;
-        out.extend([kind, cpu, set(xstate_bv), set(state.components())]);
-        out.extend([set(state.set_aside()), set(state.own_xfd().components())]);
-        out.extend(self.values(world.area(whose)));
+        let (kind, cpu, xstate_bv) = match state.residence() {
+            Residence::Memory => (0, None, xstate_bv),
+            Residence::MemoryAndRegisters(cpu) => (1, self.cpu_of(cpu), xstate_bv),
+            Residence::Registers(cpu) => (2, self.cpu_of(cpu), ComponentSet::EMPTY),
+            Residence::Sealed => (3, None, xstate_bv),
+        };
+        out.extend([
+            Item::Byte(kind),
+            item(cpu, Item::Cpu),
+            set(xstate_bv),
+            set(state.components()),
+            set(state.set_aside()),
+            set(state.own_xfd().components()),
+        ]);
+        self.describe_values(&self.area(whose), out);
     }
 
-    fn describe_cpu(&self, cpu: usize, out: &mut Vec<u8>) {
-        let on = &self.world.cpus[cpu];
+    fn describe_cpu(&self, cpu: usize) -> Section {
+        let on = &self.cpus[cpu];
         let Some(fpu) = &on.fpu else {
-            out.push(NONE);
-            return;
+            return vec![Item::Byte(NONE)];
         };
         let (kind, owner) = match fpu.registers() {
-            RegisterContent::Nobody => (0, NONE),
-            RegisterContent::CopyOf(id) => (1, self.state(id)),
-            RegisterContent::OnlyCopyOf(id) => (2, self.state(id)),
-            RegisterContent::Kernel => (3, NONE),
+            RegisterContent::Nobody => (0, None),
+            RegisterContent::CopyOf(id) => (1, self.state_of(id)),
+            RegisterContent::OnlyCopyOf(id) => (2, self.state_of(id)),
+            RegisterContent::Kernel => (3, None),
         };
-        out.extend([kind, owner, set(fpu.facts().xfd.components())]);
-        out.push(on.current.map_or(NONE, index));
-        out.push(u8::from(on.mode == Mode::User));
-        out.extend(self.values(self.world.registers(cpu)));
+        let mut out = Vec::with_capacity(32);
+        out.extend([
+            Item::Byte(kind),
+            item(owner, Item::State),
+            set(fpu.facts().xfd.components()),
+            item(on.current, Item::State),
+            Item::Byte(u8::from(on.mode == Mode::User)),
+        ]);
+        self.describe_values(&self.registers(cpu), &mut out);
         let tracked = fpu.observed().inner.tracked();
         out.push(set(tracked.in_use));
-        match tracked.restored_from {
-            None => out.push(NONE),
-            Some((address, xcomp_bv)) => {
-                let mut pieces = self.world.pieces();
-                let piece = pieces.position(|piece| piece.address() == address);
-                out.push(piece.map_or(NONE, index));
+        // Of whom a restore was, who is not in the registers any more, decides nothing.
+        let restored = tracked.restored_from.filter(|(address, _)| {
+            owner.is_some_and(|state| self.state(self.whose(state)).storage().address() == *address)
+        });
+        match restored {
+            None => out.push(Item::Byte(NONE)),
+            Some((_, xcomp_bv)) => {
                 out.push(set(ComponentSet::from_bits(xcomp_bv)));
                 out.push(set(tracked.modified));
             }
         }
-    }
-
-    fn describe_threads(&self, out: &mut Vec<u8>) {
-        for thread in &self.world.threads {
-            let cpu = thread.as_ref().and_then(|thread| thread.on_cpu);
-            out.push(u8::from(thread.is_some()));
-            out.push(cpu.map_or(NONE, |cpu| self.cpu_number(cpu)));
-        }
-    }
-
-    /// Where a CPU stands, if it still is the one it was.
-    fn cpu(&self, id: CpuId) -> u8 {
-        let fpu = |cpu: &usize| self.world.cpus[*cpu].fpu.as_ref();
-        let same = |cpu: &usize| fpu(cpu).is_some_and(|fpu| fpu.id() == id);
-        self.cpus.iter().position(same).map_or(NONE, index)
-    }
-
-    fn cpu_number(&self, number: usize) -> u8 {
-        let position = self.cpus.iter().position(|&cpu| cpu == number);
-        position.map_or(NONE, index)
-    }
-
-    fn state(&self, id: StateId) -> u8 {
-        let same = |whose: &Whose| self.world.state(*whose).id() == id;
-        self.states.iter().position(same).map_or(NONE, index)
+        out
     }
 
     /// Each value by what it is.
-    fn values(&self, values: Values) -> Values {
-        let mut codes = [NONE; PARTS.len()];
-        for (part, (code, value)) in codes.iter_mut().zip(values).enumerate() {
-            let is_expected = |whose: &Whose| self.world.expected(*whose).values[part] == value;
-            *code = match value {
-                INITIAL => 0,
-                KERNELS => 1,
-                TORN => 2,
-                _ => match self.states.iter().position(is_expected) {
-                    Some(state) => 4 + index(state),
-                    None => 3,
-                },
-            };
+    fn describe_values(&self, values: &Values, out: &mut Section) {
+        for (part, &value) in values.iter().enumerate() {
+            if value == INITIAL {
+                out.push(Item::Byte(NONE));
+                continue;
+            }
+            let mut these = 0;
+            for whose in self.everybody() {
+                if self.expected(whose).values[part] == value {
+                    these |= 1 << self.number(whose);
+                }
+            }
+            out.push(Item::Value(these));
         }
-        codes
+    }
+
+    fn number(&self, whose: Whose) -> usize {
+        match whose {
+            Whose::Thread(slot) => slot,
+            Whose::Guest(slot) => self.threads.len() + slot,
+        }
+    }
+
+    fn whose(&self, number: usize) -> Whose {
+        match number.checked_sub(self.threads.len()) {
+            None => Whose::Thread(number),
+            Some(slot) => Whose::Guest(slot),
+        }
+    }
+
+    /// A CPU, if it still is the one it was.
+    fn cpu_of(&self, id: CpuId) -> Option<usize> {
+        let fpu = |cpu: &usize| self.cpus[*cpu].fpu.as_ref();
+        (0..self.cpus.len()).find(|cpu| fpu(cpu).is_some_and(|fpu| fpu.id() == id))
+    }
+
+    fn state_of(&self, id: StateId) -> Option<usize> {
+        let mut everybody = self.everybody();
+        let whose = everybody.find(|whose| self.state(*whose).id() == id);
+        whose.map(|whose| self.number(whose))
     }
 }
 
-/// The components of a small CPU as bits of a byte.
-fn set(components: ComponentSet) -> u8 {
-    (0..)
-        .zip(PARTS)
-        .filter(|&(_, part)| components.contains(part))
-        .fold(0, |bits, (bit, _)| bits | 1 << bit)
+fn item(thing: Option<usize>, kind: fn(usize) -> Item) -> Item {
+    thing.map_or(Item::Byte(NONE), kind)
 }
 
-fn index(index: usize) -> u8 {
-    u8::try_from(index).expect("small worlds")
+fn pending(expansion: Option<Expansion<'_>>) -> Item {
+    expansion.map_or(Item::Byte(NONE), |expansion| {
+        set(expansion.layout().components())
+    })
+}
+
+/// The components of a small CPU as bits of a byte.
+fn set(components: ComponentSet) -> Item {
+    let mut bits = 0;
+    for (bit, part) in PARTS.into_iter().enumerate() {
+        bits |= u8::from(components.contains(part)) << bit;
+    }
+    Item::Byte(bits)
 }

@@ -12,7 +12,7 @@ struct Bytes([u8; PIECE_LEN]);
 /// Memory for one area, however much room the area has. There are as many pieces as a world needs at
 /// most, so memory that is given back is lent again.
 #[derive(Clone)]
-pub struct Piece {
+pub(super) struct Piece {
     bytes: Box<Bytes>,
     number: u8,
 }

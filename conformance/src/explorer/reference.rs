@@ -1,5 +1,6 @@
 //! What should be: what each thread and guest wrote, and to which of its registers.
 
+use fpstate::GuestFeatures;
 use fpstate_arch::{ComponentSet, Pkru};
 
 use super::small_cpu::{GUEST_PKRU, TILE_DATA};
@@ -91,11 +92,9 @@ impl Expected {
             View::Memory | View::Registers => {
                 if self.certainty == Certainty::OrInitial && found == INITIAL {
                     self.values[TILES] = INITIAL;
-                    self.certainty = Certainty::Exact;
-                    true
-                } else {
-                    found == expected
                 }
+                self.certainty = Certainty::Exact;
+                found == self.values[TILES]
             }
         };
         others && tiles
@@ -105,6 +104,7 @@ impl Expected {
 /// A guest's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestRegisters {
+    pub(super) features: GuestFeatures,
     pub(super) xcr0: ComponentSet,
     pub(super) xss: ComponentSet,
     pub(super) xfd_err: ComponentSet,
@@ -112,10 +112,13 @@ pub(super) struct GuestRegisters {
 }
 
 impl GuestRegisters {
-    pub(super) const AFTER_RESET: Self = Self {
-        xcr0: ComponentSet::from_bits(1),
-        xss: ComponentSet::EMPTY,
-        xfd_err: ComponentSet::EMPTY,
-        pkru: GUEST_PKRU,
-    };
+    pub(super) const fn after_reset(features: GuestFeatures) -> Self {
+        Self {
+            features,
+            xcr0: ComponentSet::from_bits(1),
+            xss: ComponentSet::EMPTY,
+            xfd_err: ComponentSet::EMPTY,
+            pkru: GUEST_PKRU,
+        }
+    }
 }

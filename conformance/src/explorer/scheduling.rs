@@ -4,8 +4,9 @@ use fpstate::{CpuFpu, KernelUse, Restore, SwitchError};
 use fpstate_arch::{ComponentSet, Processor};
 use fpstate_model::ModelCpu;
 
+use super::piece::Piece;
 use super::scope::Negligence;
-use super::small_cpu::{DEFAULT, HOST_PKRU};
+use super::small_cpu::{HOST_PKRU, OF_THREADS};
 use super::values::KERNELS;
 use super::witness::Witness;
 use super::world::{Mode, Step, Thread, World};
@@ -16,7 +17,7 @@ impl<'e> World<'e> {
     }
 
     /// The CPU and its current thread.
-    pub(super) fn running(
+    pub(super) fn parts(
         &mut self,
         cpu: usize,
     ) -> (&mut CpuFpu<Witness<ModelCpu>>, &mut Thread<'e>) {
@@ -24,6 +25,11 @@ impl<'e> World<'e> {
         let slot = on.current.expect("a current thread");
         let thread = self.threads[slot].as_mut().expect("a thread");
         (on.fpu.as_mut().expect("online"), thread)
+    }
+
+    /// Memory for an area.
+    pub(super) fn lend(&mut self) -> Piece {
+        self.free.pop().expect("memory")
     }
 
     pub(super) fn switch_in(&mut self, cpu: usize, slot: usize) -> Step {
@@ -34,7 +40,7 @@ impl<'e> World<'e> {
     }
 
     pub(super) fn switch_out(&mut self, cpu: usize) -> Step {
-        let (fpu, thread) = self.running(cpu);
+        let (fpu, thread) = self.parts(cpu);
         let saved = thread.fpu.save_before_switch(fpu);
         saved.map_err(|error| format!("the save is refused: {error}"))?;
         thread.on_cpu = None;
@@ -44,7 +50,7 @@ impl<'e> World<'e> {
     }
 
     pub(super) fn return_to_user(&mut self, cpu: usize) -> Step {
-        let (fpu, thread) = self.running(cpu);
+        let (fpu, thread) = self.parts(cpu);
         let restored = thread.fpu.restore_before_use(fpu);
         let switch = restored.map_err(|error| format!("the restore is refused: {error}"))?;
         self.restored(cpu, switch.restore)
@@ -53,7 +59,7 @@ impl<'e> World<'e> {
     /// The active state of the current thread is in the registers now.
     pub(super) fn restored(&mut self, cpu: usize, restore: Restore) -> Step {
         self.cpus[cpu].mode = Mode::User;
-        let whose = self.active(self.cpus[cpu].current.expect("a current thread"));
+        let whose = self.active_on(cpu);
         match restore {
             Restore::Area { .. } => self.expected_mut(whose).loaded(),
             Restore::AlreadyInRegisters if self.expected(whose).is_set_aside() => {
@@ -67,22 +73,8 @@ impl<'e> World<'e> {
     }
 
     pub(super) fn write(&mut self, cpu: usize) -> Step {
-        let whose = self.active(self.cpus[cpu].current.expect("a current thread"));
-        self.write_as(cpu, whose, DEFAULT)
-    }
-
-    /// The owner of `whose`, whose state is in the registers, writes `components`.
-    pub(super) fn write_as(
-        &mut self,
-        cpu: usize,
-        whose: super::world::Whose,
-        components: ComponentSet,
-    ) -> Step {
-        let (value, machine) = (self.fresh(whose), self.machine);
-        let model = &mut self.fpu(cpu).processor().inner;
-        machine.alphabet.write(model, components, value);
-        self.expected_mut(whose).wrote(components, value);
-        Ok(())
+        let whose = self.active_on(cpu);
+        self.write_as(cpu, whose, OF_THREADS)
     }
 
     /// Begins, is refused a second one, uses every register, ends. Nothing else could happen on this
@@ -94,7 +86,7 @@ impl<'e> World<'e> {
         }
         let kernel_use = KernelUse::X87;
         let begun = if self.cpus[cpu].current.is_some() {
-            let (fpu, thread) = self.running(cpu);
+            let (fpu, thread) = self.parts(cpu);
             let begun = fpu.begin_kernel_section(&mut thread.fpu, kernel_use);
             begun.map(|(section, _)| section)
         } else {
@@ -107,7 +99,7 @@ impl<'e> World<'e> {
             return Err(format!("I46: in a kernel section {nested:?}"));
         }
         if self.cpus[cpu].current.is_some() {
-            let (fpu, thread) = self.running(cpu);
+            let (fpu, thread) = self.parts(cpu);
             let restored = thread.fpu.restore_before_use(fpu);
             if !matches!(restored, Err(SwitchError::KernelSection { .. })) {
                 return Err(format!("I46: in a kernel section {restored:?}"));
@@ -136,13 +128,13 @@ impl<'e> World<'e> {
 
     pub(super) fn sleep(&mut self, cpu: usize) -> Step {
         if self.cpus[cpu].current.is_some() {
-            let (fpu, thread) = self.running(cpu);
+            let (fpu, thread) = self.parts(cpu);
             let saved = thread.fpu.save_before_switch(fpu);
             saved.map_err(|error| format!("the save is refused: {error}"))?;
             self.cpus[cpu].mode = Mode::Kernel;
         }
         let pristine = self.machine.pristine.clone();
-        let negligent = self.negligence == Negligence::WakesWithoutResume;
+        let negligent = self.negligence == Negligence::WakesWithoutXfd;
         let fpu = self.fpu(cpu);
         let model = &mut fpu.processor().inner;
         *model = pristine;

@@ -1,22 +1,34 @@
 //! Which worlds there are.
 
-/// What can happen in a world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// Threads are switched in and out, and use their registers.
-    Threads,
-    KernelSections,
-    Idle,
-    Sleep,
-    Hotplug,
-}
+use super::action::Kind;
 
 /// What a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It uses default components alone.
+    /// Its process never asked for tiles.
     Plain,
+    /// Its process asked for tiles.
+    Tiles,
+    /// It runs vCPUs.
+    Vcpu,
+    /// Nobody yet: it can be forked.
+    Unborn,
+}
+
+/// What a vCPU is offered at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    WithoutTiles,
+    Tiles,
+}
+
+/// What a guest's registers are at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Boot {
+    /// As after RESET.
+    Reset,
+    /// XCR0 and IA32_XSS have all that is offered.
+    Everything,
 }
 
 /// What the kernel of a world does wrong.
@@ -24,20 +36,20 @@ pub(super) enum Role {
 pub enum Negligence {
     /// Nothing.
     None,
-    /// It executes TILERELEASE before it idles, and does not say so (I5; Linux bug 8).
+    /// It executes TILERELEASE before it idles, and does not say so (I5).
     IdlesUnsaid,
-    /// It wakes a CPU and writes none of its registers (hazard H4).
-    WakesWithoutResume,
+    /// It wakes a CPU and does not write its IA32_XFD (hazard H4).
+    WakesWithoutXfd,
     /// It uses the registers itself without a kernel section.
     UsesRegistersUnsaid,
 }
 
 impl Negligence {
-    /// Each one, by name.
-    pub const ALL: &'static [(&'static str, Self)] = &[
-        ("idles-unsaid", Self::IdlesUnsaid),
-        ("wakes-without-resume", Self::WakesWithoutResume),
-        ("uses-registers-unsaid", Self::UsesRegistersUnsaid),
+    /// Each one, by name, with a world in which it is found out.
+    pub const ALL: &'static [(&'static str, Self, &'static str)] = &[
+        ("idles-unsaid", Self::IdlesUnsaid, "switch"),
+        ("wakes-without-xfd", Self::WakesWithoutXfd, "switch"),
+        ("uses-registers-unsaid", Self::UsesRegistersUnsaid, "switch"),
     ];
 }
 
@@ -50,24 +62,126 @@ pub struct Scope {
     pub about: &'static str,
     pub(super) cpus: usize,
     pub(super) threads: &'static [Role],
+    pub(super) guests: &'static [Offered],
+    pub(super) boot: Boot,
+    /// Pieces of memory beyond one for each thread and guest.
+    pub(super) spare: usize,
     pub(super) kinds: &'static [Kind],
 }
 
 impl Scope {
-    /// All of them, the smallest first.
-    pub const ALL: &'static [Self] = &[Self {
-        name: "switch",
-        about: "two threads on two CPUs that idle, sleep and go offline",
-        cpus: 2,
-        threads: &[Role::Plain, Role::Plain],
-        kinds: &[
-            Kind::Threads,
-            Kind::KernelSections,
-            Kind::Idle,
-            Kind::Sleep,
-            Kind::Hotplug,
-        ],
-    }];
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self {
+            name: "switch",
+            about: "three threads on two CPUs that idle, sleep and go offline",
+            cpus: 2,
+            threads: &[Role::Plain, Role::Plain, Role::Plain],
+            guests: &[],
+            boot: Boot::Everything,
+            spare: 0,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Idle,
+                Kind::Sleep,
+                Kind::Hotplug,
+            ],
+        },
+        Self {
+            name: "guests",
+            about: "a vCPU thread with two vCPUs and a plain thread on two CPUs",
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Plain],
+            guests: &[Offered::WithoutTiles, Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 0,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Enter,
+                Kind::GuestWrite,
+            ],
+        },
+        Self {
+            name: "growth",
+            about: "a thread with tiles and one without on two CPUs",
+            cpus: 2,
+            threads: &[Role::Tiles, Role::Plain],
+            guests: &[],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Idle,
+                Kind::UseTiles,
+                Kind::ReleaseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+            ],
+        },
+        Self {
+            name: "guest-growth",
+            about: "a vCPU with tiles on two CPUs: its IA32_XFD, intercepted and passed through",
+            cpus: 2,
+            threads: &[Role::Vcpu],
+            guests: &[Offered::Tiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::GuestTiles,
+                Kind::GuestXfd,
+                Kind::Grow,
+                Kind::Shrink,
+            ],
+        },
+        Self {
+            name: "vmm",
+            about: "a vCPU on one CPU whose VMM sets image, registers and CPUID in any order",
+            cpus: 1,
+            threads: &[Role::Vcpu],
+            guests: &[Offered::Tiles],
+            boot: Boot::Reset,
+            spare: 1,
+            kinds: &[
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::GuestTiles,
+                Kind::GuestXfd,
+                Kind::GuestControl,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::VmmXfd,
+                Kind::VmmImage,
+                Kind::VmmOffer,
+                Kind::Init,
+                Kind::Renew,
+            ],
+        },
+        Self {
+            name: "life",
+            about: "a thread with tiles that forks, executes programs, gets signals and ends, on two CPUs",
+            cpus: 2,
+            threads: &[Role::Tiles, Role::Unborn],
+            guests: &[],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::UseTiles,
+                Kind::Grow,
+                Kind::Fork,
+                Kind::Exec,
+                Kind::Frame,
+                Kind::Exit,
+            ],
+        },
+    ];
 
     /// The world with this name.
     #[must_use]
@@ -75,7 +189,8 @@ impl Scope {
         Self::ALL.iter().find(|scope| scope.name == name).copied()
     }
 
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.kinds.contains(&kind)
+    /// How many pieces of memory there are.
+    pub(super) const fn pieces(&self) -> usize {
+        self.threads.len() + self.guests.len() + self.spare
     }
 }

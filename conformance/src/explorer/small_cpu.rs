@@ -1,6 +1,6 @@
 //! A CPU with small components, so that worlds are small and copies cheap.
 //!
-//! Its CPUID is synthetic: x87, SSE, PKRU, CET_U, tile configuration, and tile data of 64 bytes. The last
+//! Its CPUID is synthetic: x87, SSE, PKRU, CET_U, CET_S, tile configuration, and tile data of 64 bytes. The last
 //! is what no CPU has, and [`Offer`] says so; what is offered is therefore decided from a second CPUID,
 //! which differs in that length alone. Lengths are nowhere in an offer but in layouts, and those are made
 //! of the first.
@@ -12,12 +12,17 @@ use fpstate_arch::cpuid::RecordedLeaves;
 use fpstate_arch::{Component, ComponentSet, CpuidRegisters, Enumeration, Pkru, Processor};
 use fpstate_model::ModelCpu;
 
+use super::order::Order;
 use super::piece::Piece;
+use super::scope::Scope;
 use super::values::{ALL, Alphabet};
+use crate::memory::Memory;
 
 pub(super) const TILE_DATA: ComponentSet = ComponentSet::only(Component::TileData);
 /// What every state has room for.
-pub(super) const DEFAULT: ComponentSet = ALL.without(Component::TileData);
+pub(super) const OF_THREADS: ComponentSet = OF_GUESTS.without(Component::CetS);
+/// What every guest's state has room for.
+pub(super) const OF_GUESTS: ComponentSet = ALL.without(Component::TileData);
 /// The host's PKRU, and that of every guest.
 pub(super) const HOST_PKRU: Pkru = Pkru::from_bits(0x5555_5550);
 pub(super) const GUEST_PKRU: Pkru = Pkru::from_bits(0x5555_5505);
@@ -36,9 +41,10 @@ fn leaves(tile_data: u32) -> Vec<(u32, u32, CpuidRegisters)> {
         // Protection keys, shadow stacks, tiles.
         leaf(0x7, 0, [0, 0, 1 << 3 | 1 << 7, 1 << 24]),
         leaf(0xd, 0, [0x6_0203, standard_len, standard_len, 0]),
-        leaf(0xd, 1, [0x1f, 0, 0x800, 0]),
+        leaf(0xd, 1, [0x1f, 0, 0x1800, 0]),
         leaf(0xd, 9, [8, 576, 0, 0]),
         leaf(0xd, 11, [16, 0, 1, 0]),
+        leaf(0xd, 12, [24, 0, 1, 0]),
         leaf(0xd, 17, [64, 640, 2, 0]),
         leaf(0xd, 18, [tile_data, 704, 6, 0]),
         leaf(0x1d, 0, [1, 0, 0, 0]),
@@ -85,29 +91,36 @@ pub struct Machine<'e> {
     pub(super) alphabet: Alphabet,
     /// A processor as after RESET.
     pub(super) pristine: ModelCpu,
-    pub(super) layout: Layout<'e>,
+    layouts: [Layout<'e>; 2],
+    orders: Vec<Order>,
     /// Where each component lies in an area, with tile data.
     places: [Option<(usize, usize)>; 19],
+    /// An image of tile data.
+    pub(super) tile_image: Memory,
     pub(super) with_tiles: GuestFeatures,
     pub(super) without_tiles: GuestFeatures,
 }
 
 impl<'e> Machine<'e> {
-    /// CPUs like `small`.
+    /// CPUs like `small`, for worlds of `scope`.
     ///
     /// # Panics
     /// If the library does not take such a CPU for what it is.
     #[must_use]
-    pub fn new(small: &'e Small) -> Self {
+    pub fn new(small: &'e Small, scope: &Scope) -> Self {
         let offer = Offer::for_ring0(&small.offered);
         assert_eq!(offer.contradiction(), None);
-        assert_eq!(offer.default_components(), DEFAULT);
+        assert_eq!(offer.default_components(), OF_THREADS);
+        assert_eq!(offer.guest_layout().components(), OF_GUESTS);
         assert_eq!(offer.on_demand(), TILE_DATA);
         let pristine = ModelCpu::new(&small.leaves);
         let mut enabled = pristine.clone();
         let registers = offer.control_registers();
         enabled.xsetbv(registers.xcr0).expect("a legal XCR0");
-        let layout = Layout::compacted(&small.enumeration, DEFAULT).expect("a layout");
+        let layout = |components| {
+            let layout = Layout::compacted(&small.enumeration, components);
+            layout.expect("a layout")
+        };
         let features = |permissions: &mut Permissions, user| {
             let permit = permissions.freeze_guests();
             GuestFeatures::new(&offer, permit, user, offer.guest_supervisor()).expect("legal")
@@ -121,8 +134,10 @@ impl<'e> Machine<'e> {
             enumeration: &small.enumeration,
             alphabet: Alphabet::new(&enabled),
             pristine,
-            layout,
+            layouts: [layout(OF_THREADS), layout(OF_GUESTS)],
+            orders: Order::all(scope.cpus, scope.threads, scope.guests),
             places: places(&small.enumeration),
+            tile_image: tile_image(),
             with_tiles: features(&mut granted, user),
             without_tiles: features(&mut nothing, user.difference(ComponentSet::TILES)),
         }
@@ -147,14 +162,30 @@ impl<'e> Machine<'e> {
     }
 
     /// A state in `piece`.
-    pub(super) fn state(&self, piece: Piece) -> Fpstate<'e, Piece> {
-        Fpstate::new(self.layout, piece, self.identities).expect("memory that does")
+    pub(super) fn state(&self, grantee: Grantee, piece: Piece) -> Fpstate<'e, Piece> {
+        let [of_threads, of_guests] = self.layouts;
+        let layout = match grantee {
+            Grantee::Threads => of_threads,
+            Grantee::Guests => of_guests,
+        };
+        Fpstate::new(layout, piece, self.identities).expect("memory that does")
+    }
+
+    /// The orders in which worlds are described.
+    pub(super) fn orders(&self) -> &[Order] {
+        &self.orders
     }
 
     /// Byte 0 and length of an extended component in an area that has room for it.
     pub(super) fn place(&self, component: Component) -> Option<(usize, usize)> {
         self.places[usize::from(component.number())]
     }
+}
+
+fn tile_image() -> Memory {
+    let mut image = Memory::zeroed(768);
+    image.bytes_mut()[512..520].copy_from_slice(&TILE_DATA.bits().to_le_bytes());
+    image
 }
 
 /// SDM 1, 13.4.3, for an area with everything; tile data comes last, so the others lie there in a

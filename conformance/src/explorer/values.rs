@@ -1,28 +1,30 @@
 //! What components hold, as one byte each.
 //!
 //! A write fills a component with one byte, which names the writer and which of its writes it was. So a
-//! whole register file, and a whole area, is five bytes.
+//! whole register file, and a whole area, is six bytes.
 
-use fpstate_arch::{Component, ComponentSet, Mxcsr, Processor};
+use fpstate_arch::{Component, ComponentSet, Processor};
 use fpstate_model::{ModelCpu, RegisterFile, X87};
 
 use crate::memory::Memory;
 
 /// The components of a small CPU that are in states: a default one in two halves, as the legacy
-/// region has it, a supervisor one, tile configuration and tile data.
-pub(super) const PARTS: [Component; 5] = [
+/// region has it, two supervisor ones, the second for guests alone, tile configuration and tile data.
+pub(super) const PARTS: [Component; 6] = [
     Component::X87,
     Component::Sse,
     Component::CetU,
+    Component::CetS,
     Component::TileConfig,
     Component::TileData,
 ];
 /// Tile data in [`PARTS`].
-pub(super) const TILES: usize = 4;
+pub(super) const TILES: usize = 5;
 pub(super) const ALL: ComponentSet = ComponentSet::EMPTY
     .with(Component::X87)
     .with(Component::Sse)
     .with(Component::CetU)
+    .with(Component::CetS)
     .with(Component::TileConfig)
     .with(Component::TileData);
 
@@ -125,9 +127,9 @@ impl Alphabet {
         })
     }
 
-    /// MXCSR that goes with `value`.
-    pub(super) fn mxcsr(&self, value: u8) -> Mxcsr {
-        self.files[usize::from(value)].sse.mxcsr
+    /// Bytes 0 to 415 of an area with `value`.
+    pub(super) fn legacy(&self, value: u8) -> &[u8; 416] {
+        &self.legacy[usize::from(value)]
     }
 }
 

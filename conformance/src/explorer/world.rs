@@ -1,16 +1,15 @@
 //! CPUs, threads, guests; how a world is copied.
 
-use fpstate::{CpuFpu, Fpstate, ThreadFpu};
-use fpstate_arch::Processor;
+use fpstate::{CpuFpu, Expansion, Fpstate, Grantee, GuestFpu, ThreadFpu};
+use fpstate_arch::{ComponentSet, Processor};
 use fpstate_model::ModelCpu;
 
 use super::action::Action;
 use super::piece::Piece;
-use super::reference::Expected;
-use super::scope::{Negligence, Scope};
+use super::reference::{Expected, GuestRegisters};
+use super::scope::{Boot, Negligence, Offered, Role, Scope};
 use super::search::Explored;
-use super::small_cpu::{HOST_PKRU, Machine};
-use super::values::{ALL, INITIAL, TORN, Values, value};
+use super::small_cpu::{HOST_PKRU, Machine, TILE_DATA};
 use super::witness::Witness;
 
 /// A small kernel and all that it runs.
@@ -21,7 +20,8 @@ pub struct World<'e> {
     pub(super) negligence: Negligence,
     pub(super) cpus: Vec<Cpu>,
     pub(super) threads: Vec<Option<Thread<'e>>>,
-    /// Memory that is not lent.
+    pub(super) guests: Vec<Guest<'e>>,
+    /// Memory that is not lent; the last is lent first.
     pub(super) free: Vec<Piece>,
 }
 
@@ -47,12 +47,27 @@ pub(super) struct Thread<'e> {
     pub(super) fpu: ThreadFpu<'e, Piece>,
     pub(super) expected: Expected,
     pub(super) on_cpu: Option<usize>,
+    /// The guest it runs.
+    pub(super) guest: Option<usize>,
+    /// On-demand components that its process was granted.
+    pub(super) granted: ComponentSet,
+    /// What it needs memory for.
+    pub(super) pending: Option<Expansion<'e>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Guest<'e> {
+    pub(super) fpu: GuestFpu<'e, Piece>,
+    pub(super) expected: Expected,
+    pub(super) registers: GuestRegisters,
+    pub(super) pending: Option<Expansion<'e>>,
 }
 
 /// Whose state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     Thread(usize),
+    Guest(usize),
 }
 
 /// What a step finds wrong.
@@ -60,30 +75,70 @@ pub(super) type Step = Result<(), String>;
 
 impl<'e> World<'e> {
     /// The world of `scope` at its beginning.
+    ///
+    /// # Panics
+    /// If the library refuses to begin.
     #[must_use]
     pub fn new(machine: &'e Machine<'e>, scope: Scope, negligence: Negligence) -> Self {
-        let states = u8::try_from(scope.threads.len()).expect("few states");
-        let mut pieces = (0..states).map(Piece::new);
-        let mut thread = || Thread {
-            fpu: ThreadFpu::new(machine.state(pieces.next().expect("a piece"))),
-            expected: Expected::INITIAL,
-            on_cpu: None,
-        };
-        let threads = scope.threads.iter().map(|_| Some(thread())).collect();
+        let pieces = u8::try_from(scope.pieces()).expect("few pieces");
         let mut world = Self {
             machine,
             scope,
             negligence,
             cpus: Vec::new(),
-            threads,
-            free: pieces.collect(),
+            threads: Vec::new(),
+            guests: Vec::new(),
+            free: (0..pieces).map(Piece::new).collect(),
         };
         for number in 0..scope.cpus {
             let fpu = Some(world.bring_up(number));
             let (current, mode) = (None, Mode::Kernel);
             world.cpus.push(Cpu { fpu, current, mode });
         }
+        for role in scope.threads {
+            let thread = (*role != Role::Unborn).then(|| world.new_thread(*role));
+            world.threads.push(thread);
+        }
+        for offered in scope.guests {
+            let guest = world.new_guest(*offered);
+            world.guests.push(guest);
+        }
+        world.overwrite_what_is_dead();
         world
+    }
+
+    fn new_thread(&mut self, role: Role) -> Thread<'e> {
+        let piece = self.free.pop().expect("memory");
+        let granted = match role {
+            Role::Tiles => TILE_DATA,
+            Role::Plain | Role::Vcpu | Role::Unborn => ComponentSet::EMPTY,
+        };
+        let fpu = ThreadFpu::new(self.machine.state(Grantee::Threads, piece));
+        Thread::new(fpu, Expected::INITIAL, granted)
+    }
+
+    pub(super) fn new_guest(&mut self, offered: Offered) -> Guest<'e> {
+        let piece = self.free.pop().expect("memory");
+        let features = match offered {
+            Offered::WithoutTiles => self.machine.without_tiles,
+            Offered::Tiles => self.machine.with_tiles,
+        };
+        let fpu = GuestFpu::offered(self.machine.state(Grantee::Guests, piece), features);
+        let mut fpu = fpu.expect("a state with room");
+        let mut registers = GuestRegisters::after_reset(features);
+        fpu.set_pkru(registers.pkru);
+        if self.scope.boot == Boot::Everything {
+            registers.xcr0 = features.user();
+            registers.xss = features.supervisor();
+            fpu.write_xcr0(registers.xcr0).expect("a legal XCR0");
+            fpu.write_xss(registers.xss).expect("a legal IA32_XSS");
+        }
+        Guest {
+            fpu,
+            expected: Expected::INITIAL,
+            registers,
+            pending: None,
+        }
     }
 
     pub(super) fn bring_up(&self, number: usize) -> CpuFpu<Witness<ModelCpu>> {
@@ -99,18 +154,14 @@ impl<'e> World<'e> {
 
     /// A copy in which every area lies elsewhere, and each processor knows where.
     fn duplicate(&self) -> Self {
-        let duplicate_thread = |thread: &Thread<'e>| Thread {
-            fpu: thread.fpu.duplicate(),
-            ..*thread
-        };
-        let duplicate_cpu = |cpu: &Cpu| Cpu {
-            fpu: cpu.fpu.as_ref().map(CpuFpu::duplicate),
-            ..*cpu
-        };
-        let threads = self.threads.iter();
+        let threads = self
+            .threads
+            .iter()
+            .map(|t| t.as_ref().map(Thread::duplicate));
         let mut copy = Self {
-            cpus: self.cpus.iter().map(duplicate_cpu).collect(),
-            threads: threads.map(|t| t.as_ref().map(duplicate_thread)).collect(),
+            cpus: self.cpus.iter().map(Cpu::duplicate).collect(),
+            threads: threads.collect(),
+            guests: self.guests.iter().map(Guest::duplicate).collect(),
             free: self.free.clone(),
             ..*self
         };
@@ -144,85 +195,101 @@ impl<'e> World<'e> {
     /// Whose states there are.
     pub(super) fn everybody(&self) -> impl Iterator<Item = Whose> {
         let threads = self.threads.iter().enumerate();
-        threads.filter_map(|(slot, thread)| thread.as_ref().map(|_| Whose::Thread(slot)))
+        threads
+            .filter_map(|(slot, thread)| thread.as_ref().map(|_| Whose::Thread(slot)))
+            .chain((0..self.guests.len()).map(Whose::Guest))
     }
 
     pub(super) fn thread(&self, slot: usize) -> &Thread<'e> {
         self.threads[slot].as_ref().expect("a thread")
     }
 
+    pub(super) fn thread_mut(&mut self, slot: usize) -> &mut Thread<'e> {
+        self.threads[slot].as_mut().expect("a thread")
+    }
+
     pub(super) fn state(&self, whose: Whose) -> &Fpstate<'e, Piece> {
         match whose {
             Whose::Thread(slot) => self.thread(slot).fpu.own(),
+            Whose::Guest(slot) => match self.guests[slot].fpu.fpstate() {
+                Some(state) => state,
+                None => self.running(slot).expect("its thread").fpu.active(),
+            },
         }
+    }
+
+    /// The thread that runs a guest.
+    pub(super) fn running(&self, guest: usize) -> Option<&Thread<'e>> {
+        let mut threads = self.threads.iter().flatten();
+        threads.find(|thread| thread.guest == Some(guest))
     }
 
     pub(super) fn expected(&self, whose: Whose) -> &Expected {
         match whose {
             Whose::Thread(slot) => &self.thread(slot).expected,
+            Whose::Guest(slot) => &self.guests[slot].expected,
         }
     }
 
     pub(super) fn expected_mut(&mut self, whose: Whose) -> &mut Expected {
         match whose {
-            Whose::Thread(slot) => &mut self.threads[slot].as_mut().expect("a thread").expected,
+            Whose::Thread(slot) => &mut self.thread_mut(slot).expected,
+            Whose::Guest(slot) => &mut self.guests[slot].expected,
         }
     }
 
-    /// Whose state is the active one of the thread in `slot`.
-    pub(super) fn active(&self, slot: usize) -> Whose {
-        Whose::Thread(slot)
-    }
-
-    /// What the registers of `cpu` hold; nothing while it is offline.
-    pub(super) fn registers(&self, cpu: usize) -> Values {
-        self.cpus[cpu].fpu.as_ref().map_or([INITIAL; 5], |fpu| {
-            let registers = fpu.observed().inner.registers();
-            self.machine.alphabet.in_registers(registers)
-        })
-    }
-
-    /// What the area of `whose` holds, live or stale.
-    pub(super) fn area(&self, whose: Whose) -> Values {
-        let state = self.state(whose);
-        let area = fpstate::AreaStorage::bytes(state.storage());
-        self.machine.alphabet.in_area(area, |component| {
-            let place = self.machine.place(component)?;
-            state.components().contains(component).then_some(place)
-        })
-    }
-
-    /// A value that nothing holds: no copy of a value of `whose`, however old, can be taken for the one
-    /// that it writes now.
-    pub(super) fn fresh(&self, whose: Whose) -> u8 {
-        let owner = match whose {
-            Whose::Thread(slot) => slot + 1,
-        };
-        let owner = u8::try_from(owner).expect("few states");
-        let mut letters = 0_u16;
-        let mut see = |values: Values| {
-            for held in values {
-                if held >> 4 == owner && held != TORN {
-                    letters |= 1 << (held & 0xf);
-                }
-            }
-        };
-        (0..self.cpus.len()).for_each(|cpu| see(self.registers(cpu)));
-        for other in self.everybody() {
-            see(self.area(other));
-            see(self.expected(other).values);
+    /// Whose state is the active one of the current thread of `cpu`.
+    pub(super) fn active_on(&self, cpu: usize) -> Whose {
+        let slot = self.current(cpu);
+        match self.thread(slot).guest {
+            None => Whose::Thread(slot),
+            Some(guest) => Whose::Guest(guest),
         }
-        let letter = (1..15).find(|letter| letters & 1 << letter == 0);
-        value(owner, letter.expect("more letters than copies"))
     }
 
-    /// Writes every register of a processor.
-    pub(super) fn scribble(&mut self, cpu: usize, value: u8) {
-        let machine = self.machine;
-        let fpu = self.cpus[cpu].fpu.as_mut().expect("online");
-        machine
-            .alphabet
-            .write(&mut fpu.processor().inner, ALL, value);
+    pub(super) fn current(&self, cpu: usize) -> usize {
+        self.cpus[cpu].current.expect("a current thread")
+    }
+
+    /// The guest that the current thread of `cpu` runs.
+    pub(super) fn guest_on(&self, cpu: usize) -> Option<usize> {
+        self.thread(self.cpus[cpu].current?).guest
+    }
+}
+
+impl<'e> Thread<'e> {
+    pub(super) const fn new(
+        fpu: ThreadFpu<'e, Piece>,
+        expected: Expected,
+        granted: ComponentSet,
+    ) -> Self {
+        Self {
+            fpu,
+            expected,
+            on_cpu: None,
+            guest: None,
+            granted,
+            pending: None,
+        }
+    }
+
+    fn duplicate(&self) -> Self {
+        let fpu = self.fpu.duplicate();
+        Self { fpu, ..*self }
+    }
+}
+
+impl Guest<'_> {
+    fn duplicate(&self) -> Self {
+        let fpu = self.fpu.duplicate();
+        Self { fpu, ..*self }
+    }
+}
+
+impl Cpu {
+    fn duplicate(&self) -> Self {
+        let fpu = self.fpu.as_ref().map(CpuFpu::duplicate);
+        Self { fpu, ..*self }
     }
 }
 
@@ -237,6 +304,7 @@ impl Explored for World<'_> {
         let mut next = self.duplicate();
         next.perform(action)?;
         next.check()?;
+        next.overwrite_what_is_dead();
         Ok(next)
     }
 
