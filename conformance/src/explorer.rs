@@ -22,6 +22,7 @@
 //! * `fingerprint` - what two states must have in common to be one
 //! * `checks` - what must hold after every step
 //! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
+//! * `faults` - restores that fault half-way
 //! * `threads` - user code that uses tiles, its #NM, growth and release
 //! * `guests` - entering and leaving
 //! * `guest_run` - a VM entry and what comes of it
@@ -29,6 +30,7 @@
 //! * `vmm` - the VMM sets a guest's registers
 //! * `lives` - fork, exec, exit
 //! * `enabled` - what can happen next
+//! * [`Mutant`] - guards of the library that can be taken out
 
 pub mod search;
 mod values;
@@ -45,6 +47,7 @@ mod garbage;
 mod fingerprint;
 mod checks;
 mod scheduling;
+mod faults;
 mod threads;
 mod guests;
 mod guest_run;
@@ -52,9 +55,11 @@ mod images;
 mod vmm;
 mod lives;
 mod enabled;
+mod mutant;
 
 pub use action::{Action, Given, How};
-pub use scope::{Negligence, Scope};
+pub use mutant::{Edit, Mutant};
+pub use scope::{Negligence, Scope, Size};
 pub use search::{Counterexample, Explored, Limits, Outcome, explore};
 pub use small_cpu::{Machine, Small};
 pub use world::World;

@@ -65,6 +65,11 @@ macro_rules! actions {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(super) enum Kind { $($kind,)+ }
 
+        impl Kind {
+            /// All of them.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$kind,)+];
+        }
+
         impl Action {
             pub(super) const fn kind(&self) -> Kind {
                 match self { $($(Self::$name { .. } => Kind::$kind,)+)+ }
@@ -95,6 +100,12 @@ actions! {
     KernelSection {
         /// An interrupt, or the kernel for itself, uses the registers.
         KernelSection { cpu: usize } "CPU {cpu}: a kernel section",
+    }
+    Fault {
+        /// The restore at the last moment faults half-way, if there is one.
+        FaultingReturn { cpu: usize } "CPU {cpu}: the restore of the active state faults",
+        /// So does that of a guest that is entered.
+        FaultingEnter { cpu: usize, guest: usize } "CPU {cpu}: guest {guest} is entered, and its restore faults",
     }
     Idle {
         /// A CPU without a thread idles.

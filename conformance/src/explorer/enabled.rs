@@ -43,7 +43,7 @@ impl World<'_> {
         };
         actions.push(Action::SwitchOut { cpu });
         if on.mode == Mode::Kernel {
-            actions.push(Action::Return { cpu });
+            actions.extend([Action::Return { cpu }, Action::FaultingReturn { cpu }]);
         }
         let thread = self.thread(slot);
         self.growth_on(cpu, thread, actions);
@@ -97,6 +97,7 @@ impl World<'_> {
             for (guest, state) in self.guests.iter().enumerate() {
                 if state.fpu.fpstate().is_some() {
                     actions.extend(How::ALL.map(|how| Action::Enter { cpu, guest, how }));
+                    actions.push(Action::FaultingEnter { cpu, guest });
                 }
             }
         }
@@ -174,6 +175,8 @@ impl World<'_> {
             Action::SwitchIn { cpu, thread } => self.switch_in(cpu, thread),
             Action::SwitchOut { cpu } => self.switch_out(cpu),
             Action::Return { cpu } => self.return_to_user(cpu),
+            Action::FaultingReturn { cpu } => self.faulting_return(cpu),
+            Action::FaultingEnter { cpu, guest } => self.faulting_enter(cpu, guest),
             Action::Write { cpu } => self.write(cpu),
             Action::KernelSection { cpu } => self.kernel_section(cpu),
             Action::Idle { cpu } => self.idle(cpu),

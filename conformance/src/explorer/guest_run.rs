@@ -64,7 +64,9 @@ impl<'e> World<'e> {
         };
         match self.run(cpu, exit)? {
             AfterExit::Nothing => Ok(()),
-            after => Err(format!("after an interrupt: {after:?}")),
+            AfterExit::InjectDeviceNotAvailable | AfterExit::Expand(_) => {
+                Err("an interrupt is taken for a #NM".into())
+            }
         }
     }
 
@@ -119,7 +121,9 @@ impl<'e> World<'e> {
                 guest.pending = Some(expansion);
                 Ok(())
             }
-            after => Err(format!("I14: after #NM of {whose:?}: {after:?}")),
+            AfterExit::Nothing | AfterExit::InjectDeviceNotAvailable | AfterExit::Expand(_) => {
+                Err(format!("I14: after #NM of {whose:?}: {after:?}"))
+            }
         }
     }
 

@@ -77,8 +77,8 @@ fn orders<T: PartialEq>(kinds: &[T]) -> Vec<Vec<usize>> {
     for place in kinds {
         let mut longer = Vec::new();
         for order in &orders {
-            for thing in 0..kinds.len() {
-                if kinds[thing] == *place && !order.contains(&thing) {
+            for (thing, kind) in kinds.iter().enumerate() {
+                if kind == place && !order.contains(&thing) {
                     let mut order: Vec<_> = order.clone();
                     order.push(thing);
                     longer.push(order);

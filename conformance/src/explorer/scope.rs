@@ -15,6 +15,13 @@ pub(super) enum Role {
     Unborn,
 }
 
+/// What tells threads from each other for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    RunsGuests,
+    Other,
+}
+
 /// What a vCPU is offered at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offered {
@@ -53,6 +60,15 @@ impl Negligence {
     ];
 }
 
+/// Whether a world is searched in the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// In some seconds.
+    Suite,
+    /// On demand.
+    Long,
+}
+
 /// One world: who is in it and what can happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
@@ -60,6 +76,8 @@ pub struct Scope {
     pub name: &'static str,
     /// What it is for, in a line.
     pub about: &'static str,
+    /// Whether the suite has the time for it.
+    pub size: Size,
     pub(super) cpus: usize,
     pub(super) threads: &'static [Role],
     pub(super) guests: &'static [Offered],
@@ -74,7 +92,26 @@ impl Scope {
     pub const ALL: &'static [Self] = &[
         Self {
             name: "switch",
+            about: "two threads on two CPUs that idle, sleep and go offline",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::Plain, Role::Plain],
+            guests: &[],
+            boot: Boot::Everything,
+            spare: 0,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Fault,
+                Kind::Idle,
+                Kind::Sleep,
+                Kind::Hotplug,
+            ],
+        },
+        Self {
+            name: "three",
             about: "three threads on two CPUs that idle, sleep and go offline",
+            size: Size::Suite,
             cpus: 2,
             threads: &[Role::Plain, Role::Plain, Role::Plain],
             guests: &[],
@@ -83,6 +120,7 @@ impl Scope {
             kinds: &[
                 Kind::Write,
                 Kind::KernelSection,
+                Kind::Fault,
                 Kind::Idle,
                 Kind::Sleep,
                 Kind::Hotplug,
@@ -91,6 +129,7 @@ impl Scope {
         Self {
             name: "guests",
             about: "a vCPU thread with two vCPUs and a plain thread on two CPUs",
+            size: Size::Suite,
             cpus: 2,
             threads: &[Role::Vcpu, Role::Plain],
             guests: &[Offered::WithoutTiles, Offered::WithoutTiles],
@@ -99,6 +138,7 @@ impl Scope {
             kinds: &[
                 Kind::Write,
                 Kind::KernelSection,
+                Kind::Fault,
                 Kind::Enter,
                 Kind::GuestWrite,
             ],
@@ -106,6 +146,7 @@ impl Scope {
         Self {
             name: "growth",
             about: "a thread with tiles and one without on two CPUs",
+            size: Size::Suite,
             cpus: 2,
             threads: &[Role::Tiles, Role::Plain],
             guests: &[],
@@ -124,6 +165,7 @@ impl Scope {
         Self {
             name: "guest-growth",
             about: "a vCPU with tiles on two CPUs: its IA32_XFD, intercepted and passed through",
+            size: Size::Suite,
             cpus: 2,
             threads: &[Role::Vcpu],
             guests: &[Offered::Tiles],
@@ -143,6 +185,7 @@ impl Scope {
         Self {
             name: "vmm",
             about: "a vCPU on one CPU whose VMM sets image, registers and CPUID in any order",
+            size: Size::Suite,
             cpus: 1,
             threads: &[Role::Vcpu],
             guests: &[Offered::Tiles],
@@ -165,21 +208,65 @@ impl Scope {
         },
         Self {
             name: "life",
-            about: "a thread with tiles that forks, executes programs, gets signals and ends, on two CPUs",
+            about: "threads with tiles that fork, execute programs and end, on two CPUs",
+            size: Size::Suite,
             cpus: 2,
             threads: &[Role::Tiles, Role::Unborn],
             guests: &[],
             boot: Boot::Everything,
-            spare: 1,
+            spare: 0,
             kinds: &[
                 Kind::Write,
                 Kind::UseTiles,
                 Kind::Grow,
                 Kind::Fork,
                 Kind::Exec,
-                Kind::Frame,
                 Kind::Exit,
             ],
+        },
+        Self {
+            name: "frames",
+            about: "a thread with tiles that gets signals and is debugged, beside another one, on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::Tiles, Role::Plain],
+            guests: &[],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[Kind::Write, Kind::UseTiles, Kind::Grow, Kind::Frame],
+        },
+        Self {
+            name: "together",
+            about: "a vCPU with tiles, its thread, and a thread with tiles on two CPUs",
+            size: Size::Long,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Tiles],
+            guests: &[Offered::Tiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Idle,
+                Kind::UseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::GuestTiles,
+                Kind::GuestXfd,
+            ],
+        },
+        Self {
+            name: "everything",
+            about: "three threads and two vCPUs on two CPUs, and all that can happen",
+            size: Size::Long,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Tiles, Role::Plain],
+            guests: &[Offered::Tiles, Offered::Tiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: Kind::ALL,
         },
     ];
 
@@ -187,6 +274,15 @@ impl Scope {
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|scope| scope.name == name).copied()
+    }
+
+    /// Threads that differ by nothing but what they did are of one sort.
+    pub(super) fn sorts_of_threads(&self) -> Vec<Sort> {
+        let sort = |role: &Role| match role {
+            Role::Vcpu => Sort::RunsGuests,
+            Role::Plain | Role::Tiles | Role::Unborn => Sort::Other,
+        };
+        self.threads.iter().map(sort).collect()
     }
 
     /// How many pieces of memory there are.

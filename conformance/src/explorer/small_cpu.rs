@@ -135,7 +135,7 @@ impl<'e> Machine<'e> {
             alphabet: Alphabet::new(&enabled),
             pristine,
             layouts: [layout(OF_THREADS), layout(OF_GUESTS)],
-            orders: Order::all(scope.cpus, scope.threads, scope.guests),
+            orders: Order::all(scope.cpus, &scope.sorts_of_threads(), scope.guests),
             places: places(&small.enumeration),
             tile_image: tile_image(),
             with_tiles: features(&mut granted, user),

@@ -2,7 +2,7 @@
 
 use fpstate::{DeviceNotAvailable, DeviceNotAvailableError, MoveError, ResizeError};
 use fpstate_arch::{ComponentSet, Fault, Processor};
-use fpstate_model::{ModelCpu, Privilege};
+use fpstate_model::ModelCpu;
 
 use super::piece::Piece;
 use super::reference::Certainty;
@@ -19,12 +19,10 @@ pub(super) fn need_tiles(machine: &Machine<'_>, model: &mut ModelCpu) -> Result<
     }
 }
 
-impl<'e> World<'e> {
+impl World<'_> {
     pub(super) fn use_tiles(&mut self, cpu: usize) -> Step {
         let (machine, whose) = (self.machine, self.active_on(cpu));
         let model = &mut self.fpu(cpu).processor().inner;
-        model.set_cpl(Privilege::Ring3);
-        model.set_cpl(Privilege::Ring0);
         let found = need_tiles(machine, model);
         let disabled = self.expected(whose).register_xfd().intersects(TILE_DATA);
         match (found, disabled) {

@@ -3,8 +3,10 @@
 //! A write fills a component with one byte, which names the writer and which of its writes it was. So a
 //! whole register file, and a whole area, is six bytes.
 
+use std::ops::Range;
+
 use fpstate_arch::{Component, ComponentSet, Processor};
-use fpstate_model::{ModelCpu, RegisterFile, X87};
+use fpstate_model::{ModelCpu, RegisterFile, Sse, X87};
 
 use crate::memory::Memory;
 
@@ -80,18 +82,24 @@ impl Alphabet {
 
     /// What registers hold.
     pub(super) fn in_registers(&self, registers: &RegisterFile) -> Values {
-        PARTS.map(|part| match part {
-            Component::X87 => self.x87(&registers.x87),
-            Component::Sse => {
-                let value = registers.sse.xmm[0][0];
-                if registers.sse == self.files[usize::from(value)].sse {
-                    value
-                } else {
-                    TORN
-                }
+        PARTS.map(|part| {
+            if part == Component::X87 {
+                self.x87(&registers.x87)
+            } else if part == Component::Sse {
+                self.sse(&registers.sse)
+            } else {
+                uniform(registers.component(part).unwrap_or(&[]))
             }
-            _ => uniform(registers.component(part).unwrap_or(&[])),
         })
+    }
+
+    fn sse(&self, sse: &Sse) -> u8 {
+        let value = sse.xmm[0][0];
+        if *sse == self.files[usize::from(value)].sse {
+            value
+        } else {
+            TORN
+        }
     }
 
     fn x87(&self, x87: &X87) -> u8 {
@@ -110,21 +118,27 @@ impl Alphabet {
         area: &[u8],
         place: impl Fn(Component) -> Option<(usize, usize)>,
     ) -> Values {
-        PARTS.map(|part| match part {
-            Component::X87 => {
-                let value = area[32];
-                let known = &self.legacy[usize::from(value)];
-                let same = area[..24] == known[..24] && area[32..160] == known[32..160];
-                if same { value } else { TORN }
+        PARTS.map(|part| {
+            if part == Component::X87 {
+                self.legacy_part(area, 32, [0..24, 32..160])
+            } else if part == Component::Sse {
+                self.legacy_part(area, 160, [24..28, 160..416])
+            } else {
+                place(part).map_or(INITIAL, |(start, len)| uniform(&area[start..][..len]))
             }
-            Component::Sse => {
-                let value = area[160];
-                let known = &self.legacy[usize::from(value)];
-                let same = area[24..28] == known[24..28] && area[160..416] == known[160..416];
-                if same { value } else { TORN }
-            }
-            _ => place(part).map_or(INITIAL, |(start, len)| uniform(&area[start..][..len])),
         })
+    }
+
+    /// The value that the byte at `tell_tale` names, if all bytes of `ranges` are of it.
+    fn legacy_part(&self, area: &[u8], tell_tale: usize, ranges: [Range<usize>; 2]) -> u8 {
+        let value = area[tell_tale];
+        let known = &self.legacy[usize::from(value)];
+        let same = |range: Range<usize>| area[range.clone()] == known[range];
+        if ranges.into_iter().all(same) {
+            value
+        } else {
+            TORN
+        }
     }
 
     /// Bytes 0 to 415 of an area with `value`.

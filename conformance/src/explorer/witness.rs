@@ -12,17 +12,29 @@ pub(super) struct Moved {
     pub(super) xfd: ComponentSet,
 }
 
+/// What comes of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restores {
+    Succeed,
+    /// They fault half-way, when the registers hold no one's values.
+    Fault,
+}
+
 /// A processor that notes each save and restore.
 #[derive(Clone, Debug)]
 pub(super) struct Witness<P> {
     pub(super) inner: P,
     moved: Vec<Moved>,
+    pub(super) restores: Restores,
 }
 
 impl<P> Witness<P> {
     pub(super) const fn new(inner: P) -> Self {
-        let moved = Vec::new();
-        Self { inner, moved }
+        Self {
+            inner,
+            moved: Vec::new(),
+            restores: Restores::Succeed,
+        }
     }
 
     /// The saves and restores since the last call.
@@ -63,7 +75,14 @@ impl<P: Processor> Intercept for Witness<P> {
         rfbm: ComponentSet,
     ) -> Result<(), Fault> {
         self.moves(area)?;
-        instruction.execute(&mut self.inner, area, rfbm)
+        match self.restores {
+            Restores::Succeed => instruction.execute(&mut self.inner, area, rfbm),
+            Restores::Fault => {
+                // The caller overwrites the other registers.
+                self.inner.fninit()?;
+                Err(Fault::GeneralProtection)
+            }
+        }
     }
 }
 
