@@ -60,6 +60,6 @@ mod mutant;
 pub use action::{Action, Given, How};
 pub use mutant::{Edit, Mutant};
 pub use scope::{Negligence, Scope, Size};
-pub use search::{Counterexample, Explored, Limits, Outcome, explore};
+pub use search::{Counterexample, Explored, Limits, Named, Outcome, explore};
 pub use small_cpu::{Machine, Small};
 pub use world::World;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::search::Named;
+
 /// How a guest is entered or left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
@@ -73,6 +75,17 @@ macro_rules! actions {
         impl Action {
             pub(super) const fn kind(&self) -> Kind {
                 match self { $($(Self::$name { .. } => Kind::$kind,)+)+ }
+            }
+        }
+
+        impl Action {
+            /// The names of all of them.
+            pub const NAMES: &'static [&'static str] = &[$($(stringify!($name),)+)+];
+        }
+
+        impl Named for Action {
+            fn name(&self) -> &'static str {
+                match self { $($(Self::$name { .. } => stringify!($name),)+)+ }
             }
         }
 

@@ -4,17 +4,23 @@
 //! one by accident with a probability of 10^-23. Levels are expanded by several threads; the set of states
 //! of a level does not depend on how they share the work, so the figures are the same in each run.
 
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// An action that says what it is.
+pub trait Named: Copy + Send + fmt::Display {
+    /// Its name, without who does it and to whom.
+    fn name(&self) -> &'static str;
+}
+
 /// A state of something that goes on by actions.
 pub trait Explored: Sized + Send {
     /// What can happen.
-    type Action: Copy + Send + fmt::Display;
+    type Action: Named;
 
     /// What can happen next.
     fn actions(&self) -> Vec<Self::Action>;
@@ -49,6 +55,8 @@ pub struct Outcome {
     pub depth: usize,
     /// The most states of one level.
     pub widest: usize,
+    /// How often each action was done, by name.
+    pub tally: BTreeMap<&'static str, u64>,
     /// Whether every state was expanded.
     pub exhausted: bool,
     /// What must not be: one of the shortest, after which the search ended.
@@ -90,6 +98,7 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
         transitions: 0,
         depth: 0,
         widest: 1,
+        tally: BTreeMap::new(),
         exhausted: false,
         violation: None,
         time: Duration::ZERO,
@@ -99,7 +108,10 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
         level = Vec::new();
         let mut violations = Vec::new();
         for part in expanded {
-            outcome.transitions += part.transitions;
+            for (name, count) in part.tally {
+                *outcome.tally.entry(name).or_default() += count;
+                outcome.transitions += count;
+            }
             violations.extend(part.violation);
             for (from, action, state) in part.new {
                 level.push((came_by.len(), state));
@@ -122,7 +134,7 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
 /// What one worker found.
 struct Part<W: Explored> {
     new: Vec<(usize, W::Action, W)>,
-    transitions: u64,
+    tally: BTreeMap<&'static str, u64>,
     violation: Option<(usize, W::Action, String)>,
 }
 
@@ -135,7 +147,7 @@ fn expand<W: Explored>(level: Vec<(usize, W)>, visited: &Visited, workers: usize
     let work = || {
         let mut part = Part {
             new: Vec::new(),
-            transitions: 0,
+            tally: BTreeMap::new(),
             violation: None,
         };
         loop {
@@ -161,7 +173,7 @@ fn expand<W: Explored>(level: Vec<(usize, W)>, visited: &Visited, workers: usize
 impl<W: Explored> Part<W> {
     fn expand(&mut self, number: usize, state: &W, visited: &Visited) {
         for action in state.actions() {
-            self.transitions += 1;
+            *self.tally.entry(action.name()).or_default() += 1;
             match state.after(action) {
                 Ok(next) => {
                     if visited.is_new(next.fingerprint()) {
@@ -252,6 +264,12 @@ mod tests {
         forbidden: u8,
     }
 
+    impl Named for usize {
+        fn name(&self) -> &'static str {
+            "add"
+        }
+    }
+
     impl Explored for Counters {
         type Action = usize;
 
@@ -288,6 +306,7 @@ mod tests {
             assert_eq!((outcome.states, outcome.transitions), (55, 99));
             assert_eq!((outcome.depth, outcome.exhausted), (18, true));
             assert_eq!(outcome.violation, None);
+            assert_eq!(outcome.tally, BTreeMap::from([("add", 99)]));
         }
     }
 

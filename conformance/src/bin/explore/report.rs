@@ -1,9 +1,10 @@
 //! What came of it, as text or JSON.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use conformance::explorer::{Outcome, Scope};
+use conformance::explorer::{Action, Outcome, Scope};
 
 use crate::arguments::Output;
 
@@ -17,10 +18,12 @@ pub(crate) struct Report {
     exhausted: bool,
     violations: u32,
     time: Duration,
+    /// How often each action was done in a world that was exhausted.
+    tally: BTreeMap<&'static str, u64>,
 }
 
 impl Report {
-    pub(crate) const fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             output,
             worlds: Vec::new(),
@@ -30,6 +33,7 @@ impl Report {
             exhausted: true,
             violations: 0,
             time: Duration::ZERO,
+            tally: Action::NAMES.iter().map(|name| (*name, 0)).collect(),
         }
     }
 
@@ -40,6 +44,11 @@ impl Report {
         self.exhausted &= outcome.exhausted;
         self.violations += u32::from(outcome.violation.is_some());
         self.time += outcome.time;
+        if outcome.exhausted {
+            for (name, count) in &outcome.tally {
+                *self.tally.entry(name).or_default() += count;
+            }
+        }
         match self.output {
             Output::Text => print_world(scope, &outcome),
             Output::Json => self.worlds.push(world_as_json(scope, &outcome)),
@@ -59,15 +68,28 @@ impl Report {
                     self.time.as_secs_f64(),
                     self.violations
                 );
+                match self.never().as_slice() {
+                    [] => println!("each action was done in a world that was exhausted"),
+                    never => println!(
+                        "not done in a world that was exhausted: {}",
+                        never.join(", ")
+                    ),
+                }
             }
         }
         ExitCode::from(u8::from(self.violations != 0))
     }
 
+    /// Actions that were done in no exhausted world.
+    fn never(&self) -> Vec<&'static str> {
+        let never = self.tally.iter().filter(|(_, count)| **count == 0);
+        never.map(|(name, _)| *name).collect()
+    }
+
     fn figures(&self) -> String {
         format!(
             "\"states\": {}, \"transitions\": {}, \"depth\": {}, \"exhausted\": {}, \"violations\": {}, \
-             \"seconds\": {:.3}, \"states_per_second\": {:.0}, \"peak_memory_mib\": {}",
+             \"seconds\": {:.3}, \"states_per_second\": {:.0}, \"peak_memory_mib\": {}, \"actions_not_done\": [{}]",
             self.states,
             self.transitions,
             self.depth,
@@ -75,7 +97,12 @@ impl Report {
             self.violations,
             self.time.as_secs_f64(),
             self.states_per_second(),
-            peak_memory_mib()
+            peak_memory_mib(),
+            self.never()
+                .iter()
+                .map(|name| quoted(name))
+                .collect::<Vec<_>>()
+                .join(", ")
         )
     }
 
