@@ -14,7 +14,15 @@ fn search(scope: Scope, negligence: Negligence, states: usize) -> Outcome {
     let small = Small::new();
     let machine = Machine::new(&small, &scope);
     let world = World::new(&machine, scope, negligence);
-    explore(world, Limits { workers: 2, states })
+    explore(world, limits(2, states))
+}
+
+const fn limits(workers: usize, states: usize) -> Limits {
+    Limits {
+        workers,
+        states,
+        kept: 1_000,
+    }
 }
 
 #[test]
@@ -42,8 +50,7 @@ fn the_figures_do_not_depend_on_how_the_work_is_shared() {
     let machine = Machine::new(&small, &scope);
     let counted = |workers| {
         let world = World::new(&machine, scope, Negligence::None);
-        let states = 500;
-        let outcome = explore(world, Limits { workers, states });
+        let outcome = explore(world, limits(workers, 500));
         (outcome.states, outcome.transitions, outcome.depth)
     };
     assert_eq!(counted(1), counted(3));

@@ -130,9 +130,17 @@ impl World<'_> {
         self.describe_values(&self.registers(cpu), &mut out);
         let tracked = fpu.observed().inner.tracked();
         out.push(set(tracked.in_use));
-        // Of whom a restore was, who is not in the registers any more, decides nothing.
+        // A restore counts while the registers hold what came of it, and its area is still where it was.
+        let here = fpu.id();
         let restored = tracked.restored_from.filter(|(address, _)| {
-            owner.is_some_and(|state| self.state(self.whose(state)).storage().address() == *address)
+            owner.is_some_and(|number| {
+                let state = self.state(self.whose(number));
+                let valid = [
+                    Residence::Registers(here),
+                    Residence::MemoryAndRegisters(here),
+                ];
+                valid.contains(&state.residence()) && state.storage().address() == *address
+            })
         });
         match restored {
             None => out.push(Item::Byte(NONE)),

@@ -3,12 +3,17 @@
 //! A state is known by a hash of 128 bits of what decides its future: among 10^8 states two share
 //! one by accident with a probability of 10^-23. Levels are expanded by several threads; the set of states
 //! of a level does not depend on how they share the work, so the figures are the same in each run.
+//!
+//! For each state there is the state that it was first come to from, and by which of its actions. States of the
+//! level that is next are kept as they are while there are few, and gone to again from the first one where there
+//! are many: that takes twice the time and a hundredth of the memory.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// An action that says what it is.
@@ -18,18 +23,22 @@ pub trait Named: Copy + Send + fmt::Display {
 }
 
 /// A state of something that goes on by actions.
-pub trait Explored: Sized + Send {
+pub trait Explored: Sized + Send + Sync {
     /// What can happen.
     type Action: Named;
 
     /// What can happen next.
     fn actions(&self) -> Vec<Self::Action>;
 
-    /// The state after `action`.
+    /// A copy.
+    #[must_use]
+    fn duplicate(&self) -> Self;
+
+    /// Does `action`, which is one of [`actions`](Self::actions).
     ///
     /// # Errors
     /// What must not be, in words.
-    fn after(&self, action: Self::Action) -> Result<Self, String>;
+    fn advance(&mut self, action: Self::Action) -> Result<(), String>;
 
     /// Equal for states that have the same future.
     fn fingerprint(&self) -> u128;
@@ -42,6 +51,8 @@ pub struct Limits {
     pub workers: usize,
     /// Not many more states than this.
     pub states: usize,
+    /// So many states of a level are kept as they are.
+    pub kept: usize,
 }
 
 /// What a search came to.
@@ -86,13 +97,17 @@ impl fmt::Display for Counterexample {
 /// Goes everywhere from `first`.
 ///
 /// # Panics
-/// If a worker panicked.
+/// If a worker panicked, or with more than 2^32 states.
 pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
     let began = Instant::now();
-    let visited = Visited::new();
-    visited.is_new(first.fingerprint());
-    let mut came_by = vec![None];
-    let mut level = vec![(0, first)];
+    let mut search = Search {
+        visited: Visited::new(),
+        came_by: vec![(0, 0)],
+        limits,
+        first,
+    };
+    search.visited.is_new(search.first.fingerprint());
+    let mut level = vec![(0, None)];
     let mut outcome = Outcome {
         states: 1,
         transitions: 0,
@@ -104,18 +119,19 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
         time: Duration::ZERO,
     };
     while !level.is_empty() && outcome.states < limits.states && outcome.violation.is_none() {
-        let expanded = expand(level, &visited, limits.workers);
+        let parts = search.expand(level);
         level = Vec::new();
         let mut violations = Vec::new();
-        for part in expanded {
+        for part in parts {
             for (name, count) in part.tally {
                 *outcome.tally.entry(name).or_default() += count;
                 outcome.transitions += count;
             }
             violations.extend(part.violation);
-            for (from, action, state) in part.new {
-                level.push((came_by.len(), state));
-                came_by.push(Some((from, action)));
+            for (by, state) in part.new {
+                let number = u32::try_from(search.came_by.len()).expect("few states");
+                level.push((number, state));
+                search.came_by.push(by);
             }
         }
         outcome.states += level.len();
@@ -123,7 +139,7 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
         outcome.depth += usize::from(!level.is_empty());
         outcome.violation = violations
             .into_iter()
-            .map(|(from, action, what)| counterexample(&came_by, from, action, what))
+            .map(|(from, action, what)| search.counterexample(from, &action, what))
             .min_by(|one, other| one.actions.cmp(&other.actions));
     }
     outcome.exhausted = level.is_empty() && outcome.violation.is_none();
@@ -131,77 +147,105 @@ pub fn explore<W: Explored>(first: W, limits: Limits) -> Outcome {
     outcome
 }
 
+/// From which state one was come to first, and by the how-manieth of its actions.
+type By = (u32, u16);
+
+/// The states of a level, by number; some are kept.
+type Level<W> = Vec<(u32, Option<Box<W>>)>;
+
+struct Search<W> {
+    first: W,
+    visited: Visited,
+    came_by: Vec<By>,
+    limits: Limits,
+}
+
 /// What one worker found.
 struct Part<W: Explored> {
-    new: Vec<(usize, W::Action, W)>,
+    new: Vec<(By, Option<Box<W>>)>,
     tally: BTreeMap<&'static str, u64>,
-    violation: Option<(usize, W::Action, String)>,
+    violation: Option<(u32, W::Action, String)>,
 }
 
 /// States that a worker takes at once.
 const SHARE: usize = 32;
 
-fn expand<W: Explored>(level: Vec<(usize, W)>, visited: &Visited, workers: usize) -> Vec<Part<W>> {
-    let workers = workers.clamp(1, level.len().div_ceil(SHARE));
-    let left = Mutex::new(level.into_iter());
-    let work = || {
-        let mut part = Part {
-            new: Vec::new(),
-            tally: BTreeMap::new(),
-            violation: None,
+impl<W: Explored> Search<W> {
+    fn expand(&self, level: Level<W>) -> Vec<Part<W>> {
+        let workers = self.limits.workers.clamp(1, level.len().div_ceil(SHARE));
+        let left = Mutex::new(level.into_iter());
+        let kept = AtomicUsize::new(0);
+        let work = || {
+            let mut part = Part {
+                new: Vec::new(),
+                tally: BTreeMap::new(),
+                violation: None,
+            };
+            loop {
+                let mut left = left.lock().expect("no worker panicked");
+                let share: Vec<_> = left.by_ref().take(SHARE).collect();
+                drop(left);
+                if share.is_empty() {
+                    return part;
+                }
+                for (number, state) in share {
+                    let state = state.map_or_else(|| self.go_to(number).0, |state| *state);
+                    part.expand(number, &state, self, &kept);
+                }
+            }
         };
-        loop {
-            let mut left = left.lock().expect("no worker panicked");
-            let share: Vec<_> = left.by_ref().take(SHARE).collect();
-            drop(left);
-            if share.is_empty() {
-                return part;
-            }
-            for (number, state) in share {
-                part.expand(number, &state, visited);
-            }
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+            let mut parts = vec![work()];
+            parts.extend(others.into_iter().map(|o| o.join().expect("no panic")));
+            parts
+        })
+    }
+
+    /// The state with this number, and how it is come to.
+    fn go_to(&self, number: u32) -> (W, Vec<W::Action>) {
+        let mut path = Vec::new();
+        let mut at = number;
+        while at != 0 {
+            let (from, by) = self.came_by[usize::try_from(at).expect("an index")];
+            path.push(by);
+            at = from;
         }
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-        let mut parts = vec![work()];
-        parts.extend(others.into_iter().map(|o| o.join().expect("no panic")));
-        parts
-    })
+        let mut state = self.first.duplicate();
+        let mut actions = Vec::new();
+        for by in path.into_iter().rev() {
+            let action = state.actions()[usize::from(by)];
+            state.advance(action).expect("it went well before");
+            actions.push(action);
+        }
+        (state, actions)
+    }
+
+    fn counterexample(&self, from: u32, last: &W::Action, what: String) -> Counterexample {
+        let (_, actions) = self.go_to(from);
+        let actions = actions.iter().chain([last]);
+        Counterexample {
+            actions: actions.map(W::Action::to_string).collect(),
+            what,
+        }
+    }
 }
 
 impl<W: Explored> Part<W> {
-    fn expand(&mut self, number: usize, state: &W, visited: &Visited) {
-        for action in state.actions() {
+    fn expand(&mut self, number: u32, state: &W, search: &Search<W>, kept: &AtomicUsize) {
+        for (by, action) in (0..).zip(state.actions()) {
             *self.tally.entry(action.name()).or_default() += 1;
-            match state.after(action) {
-                Ok(next) => {
-                    if visited.is_new(next.fingerprint()) {
-                        self.new.push((number, action, next));
-                    }
-                }
-                Err(what) => {
-                    self.violation.get_or_insert((number, action, what));
-                }
+            let mut next = state.duplicate();
+            if let Err(what) = next.advance(action) {
+                self.violation.get_or_insert((number, action, what));
+                continue;
+            }
+            if search.visited.is_new(next.fingerprint()) {
+                let keep = kept.fetch_add(1, Ordering::Relaxed) < search.limits.kept;
+                self.new.push(((number, by), keep.then(|| Box::new(next))));
             }
         }
     }
-}
-
-fn counterexample<A: Copy + fmt::Display>(
-    came_by: &[Option<(usize, A)>],
-    from: usize,
-    last: A,
-    what: String,
-) -> Counterexample {
-    let mut actions = vec![last.to_string()];
-    let mut at = from;
-    while let Some((before, action)) = came_by[at] {
-        actions.push(action.to_string());
-        at = before;
-    }
-    actions.reverse();
-    Counterexample { actions, what }
 }
 
 const SHARDS: usize = 64;
@@ -277,12 +321,15 @@ mod tests {
             (0..2).filter(|&i| self.values[i] < 9).collect()
         }
 
-        fn after(&self, action: usize) -> Result<Self, String> {
-            let mut next = self.clone();
-            next.values[action] += 1;
-            match next.values.iter().sum::<u8>() {
+        fn duplicate(&self) -> Self {
+            self.clone()
+        }
+
+        fn advance(&mut self, action: usize) -> Result<(), String> {
+            self.values[action] += 1;
+            match self.values.iter().sum::<u8>() {
                 sum if sum == self.forbidden => Err(format!("sum {sum}")),
-                _ => Ok(next),
+                _ => Ok(()),
             }
         }
 
@@ -293,15 +340,26 @@ mod tests {
         }
     }
 
-    fn counted(forbidden: u8, workers: usize, states: usize) -> Outcome {
+    fn counted(forbidden: u8, limits: Limits) -> Outcome {
         let values = [0; 2];
-        explore(Counters { values, forbidden }, Limits { workers, states })
+        explore(Counters { values, forbidden }, limits)
     }
 
+    const WITHOUT: Limits = Limits {
+        workers: 2,
+        states: usize::MAX,
+        kept: usize::MAX,
+    };
+
     #[test]
-    fn every_state_is_counted_once_however_many_workers_there_are() {
-        for workers in [1, 2, 5] {
-            let outcome = counted(99, workers, usize::MAX);
+    fn every_state_is_counted_once_however_the_work_is_shared_and_whatever_is_kept() {
+        for (workers, kept) in [(1, 0), (1, 3), (2, usize::MAX), (5, 1)] {
+            let limits = Limits {
+                workers,
+                kept,
+                ..WITHOUT
+            };
+            let outcome = counted(99, limits);
             // Unordered pairs of 0 to 9; each ordered step from the canonical member of each.
             assert_eq!((outcome.states, outcome.transitions), (55, 99));
             assert_eq!((outcome.depth, outcome.exhausted), (18, true));
@@ -312,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_counterexample_is_as_short_as_it_can_be() {
-        let outcome = counted(7, 2, usize::MAX);
+        let outcome = counted(7, WITHOUT);
         let violation = outcome.violation.expect("a violation");
         assert_eq!((violation.actions.len(), outcome.exhausted), (7, false));
         assert!(
@@ -323,7 +381,8 @@ mod tests {
 
     #[test]
     fn a_search_that_is_cut_off_is_not_exhausted() {
-        let outcome = counted(99, 1, 10);
+        let states = 10;
+        let outcome = counted(99, Limits { states, ..WITHOUT });
         assert!(outcome.states < 55 && !outcome.exhausted);
     }
 }

@@ -153,7 +153,7 @@ impl<'e> World<'e> {
     }
 
     /// A copy in which every area lies elsewhere, and each processor knows where.
-    fn duplicate(&self) -> Self {
+    fn copy(&self) -> Self {
         let threads = self
             .threads
             .iter()
@@ -300,12 +300,15 @@ impl Explored for World<'_> {
         self.enabled()
     }
 
-    fn after(&self, action: Action) -> Result<Self, String> {
-        let mut next = self.duplicate();
-        next.perform(action)?;
-        next.check()?;
-        next.overwrite_what_is_dead();
-        Ok(next)
+    fn duplicate(&self) -> Self {
+        self.copy()
+    }
+
+    fn advance(&mut self, action: Action) -> Result<(), String> {
+        self.perform(action)?;
+        self.check()?;
+        self.overwrite_what_is_dead();
+        Ok(())
     }
 
     fn fingerprint(&self) -> u128 {

@@ -11,6 +11,9 @@ use conformance::explorer::{Limits, Machine, Small, World, explore};
 use arguments::{Arguments, Request};
 use report::Report;
 
+/// States of a level: some 10 KiB each.
+const KEPT: usize = 100_000;
+
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
         Ok(Request::Help) => {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let limits = Limits {
         workers: arguments.workers,
         states: arguments.states,
+        kept: KEPT,
     };
     let mut report = Report::new(arguments.output);
     for scope in &arguments.scopes {
