@@ -37,6 +37,9 @@ impl World<'_> {
                 let Some(whose) = self.everybody().find(area) else {
                     continue;
                 };
+                if self.state(whose).residence() == Residence::Sealed {
+                    return Err(format!("I28: {whose:?} is saved or restored"));
+                }
                 let expected = self.expected(whose).register_xfd();
                 if moved.xfd != expected {
                     return Err(format!(
@@ -86,6 +89,9 @@ impl World<'_> {
         let whose = self.active_on(cpu);
         let state = self.thread(thread).fpu.active();
         let on = self.cpus[cpu].fpu.as_ref().expect("online");
+        if state.residence() == Residence::Sealed && on.registers() == RegisterContent::Nobody {
+            return Ok(());
+        }
         if on.registers() != RegisterContent::OnlyCopyOf(state.id())
             || state.residence() != Residence::Registers(on.id())
         {

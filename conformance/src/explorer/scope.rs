@@ -27,6 +27,8 @@ pub(super) enum Sort {
 pub(super) enum Offered {
     WithoutTiles,
     Tiles,
+    /// Nothing: the hardware keeps its state (SEV-ES, TDX).
+    Confidential,
 }
 
 /// What a guest's registers are at first.
@@ -139,6 +141,22 @@ impl Scope {
                 Kind::Write,
                 Kind::KernelSection,
                 Kind::Fault,
+                Kind::Enter,
+                Kind::GuestWrite,
+            ],
+        },
+        Self {
+            name: "confidential",
+            about: "a vCPU thread with a confidential vCPU and a plain one, and a plain thread on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Plain],
+            guests: &[Offered::Confidential, Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 0,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
                 Kind::Enter,
                 Kind::GuestWrite,
             ],
@@ -288,5 +306,19 @@ impl Scope {
     /// How many pieces of memory there are.
     pub(super) const fn pieces(&self) -> usize {
         self.threads.len() + self.guests.len() + self.spare
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_can_happen_happens_in_a_world_that_the_suite_searches() {
+        let suite = || Scope::ALL.iter().filter(|scope| scope.size == Size::Suite);
+        for kind in Kind::ALL {
+            let has = |scope: &Scope| *kind == Kind::Switch || scope.kinds.contains(kind);
+            assert!(suite().any(has), "{kind:?}");
+        }
     }
 }

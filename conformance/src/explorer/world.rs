@@ -120,7 +120,7 @@ impl<'e> World<'e> {
     pub(super) fn new_guest(&mut self, offered: Offered) -> Guest<'e> {
         let piece = self.free.pop().expect("memory");
         let features = match offered {
-            Offered::WithoutTiles => self.machine.without_tiles,
+            Offered::WithoutTiles | Offered::Confidential => self.machine.without_tiles,
             Offered::Tiles => self.machine.with_tiles,
         };
         let fpu = GuestFpu::offered(self.machine.state(Grantee::Guests, piece), features);
@@ -132,6 +132,9 @@ impl<'e> World<'e> {
             registers.xss = features.supervisor();
             fpu.write_xcr0(registers.xcr0).expect("a legal XCR0");
             fpu.write_xss(registers.xss).expect("a legal IA32_XSS");
+        }
+        if offered == Offered::Confidential {
+            fpu.seal().expect("a guest that does not run");
         }
         Guest {
             fpu,
