@@ -2,7 +2,7 @@
 //!
 //! A world is a few CPUs, threads and vCPUs on a CPU with small components. From each state every
 //! [`Action`] that a kernel, its user code, a guest or its VMM could do next is done on a copy;
-//! states that differ only by names - which CPU, which value - are one ([`fingerprint`]). After each
+//! states that differ only by names - which CPU, which value - are one (`fingerprint`). After each
 //! step the invariants are checked, and every thread and guest is held against a reference that knows
 //! only what it wrote. The search goes by breadth, so a counterexample is the shortest list of
 //! actions. docs/explorer.md says what each world has, what was cut, and what came of it.

@@ -254,6 +254,22 @@ impl Scope {
             kinds: &[Kind::Write, Kind::UseTiles, Kind::Grow, Kind::Frame],
         },
         Self {
+            name: "crowd",
+            about: "a vCPU thread with two vCPUs and two plain threads on two CPUs",
+            size: Size::Long,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Plain, Role::Plain],
+            guests: &[Offered::WithoutTiles, Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 0,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Enter,
+                Kind::GuestWrite,
+            ],
+        },
+        Self {
             name: "together",
             about: "a vCPU with tiles, its thread, and a thread with tiles on two CPUs",
             size: Size::Long,

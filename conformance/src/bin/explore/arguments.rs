@@ -3,8 +3,8 @@
 use conformance::explorer::{Negligence, Scope, Size};
 
 pub(crate) const HELP: &str = "\
-Searches small worlds of the library on the software CPU exhaustively. Exit status: 0 nothing found, 1 a violation
-(or a mutant that was not found), 2 bad arguments.
+Searches small worlds of the library on the software CPU exhaustively. Exit status: 0 nothing found, 1 a violation,
+an action that was done in no exhausted world (unless worlds are named), or a mutant that was not found, 2 bad arguments.
 
   explore [--json] [--world NAME]... [--long] [--workers N] [--states N] [--negligence NAME]
   explore --mutants [NAME]...
@@ -25,10 +25,20 @@ pub(crate) enum Output {
     Json,
 }
 
+/// Whether every action must be done in a world that is exhausted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coverage {
+    /// The worlds are those of the suite, or all.
+    Required,
+    /// Somebody chose the worlds.
+    AsItComes,
+}
+
 /// What to search.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) scopes: Vec<Scope>,
+    pub(crate) coverage: Coverage,
     pub(crate) output: Output,
     pub(crate) workers: usize,
     pub(crate) states: usize,
@@ -47,6 +57,7 @@ impl Arguments {
     pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Request, String> {
         let mut arguments = Self {
             scopes: Vec::new(),
+            coverage: Coverage::AsItComes,
             output: Output::Text,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             states: usize::MAX,
@@ -68,6 +79,7 @@ impl Arguments {
             }
         }
         if arguments.scopes.is_empty() {
+            arguments.coverage = Coverage::Required;
             let wanted = |scope: &&Scope| size == Size::Long || scope.size == Size::Suite;
             arguments.scopes = Scope::ALL.iter().filter(wanted).copied().collect();
         }

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         states: arguments.states,
         kept: KEPT,
     };
-    let mut report = Report::new(arguments.output);
+    let mut report = Report::new(arguments.output, arguments.coverage);
     for scope in &arguments.scopes {
         let machine = Machine::new(&small, scope);
         let world = World::new(&machine, *scope, arguments.negligence);

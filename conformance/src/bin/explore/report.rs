@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use conformance::explorer::{Action, Outcome, Scope};
 
-use crate::arguments::Output;
+use crate::arguments::{Coverage, Output};
 
 /// Results, printed as they come, and their sum.
 pub(crate) struct Report {
     output: Output,
+    coverage: Coverage,
     worlds: Vec<String>,
     states: usize,
     transitions: u64,
@@ -23,9 +24,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output, coverage: Coverage) -> Self {
         Self {
             output,
+            coverage,
             worlds: Vec::new(),
             states: 0,
             transitions: 0,
@@ -63,21 +65,22 @@ impl Report {
                 let (states, transitions) = (self.states, self.transitions);
                 let (rate, memory) = (self.states_per_second(), peak_memory_mib());
                 println!(
-                    "together {states} states, {transitions} transitions, {:.1} s, {rate:.0} states/s, \
+                    "in all {states} states, {transitions} transitions, {:.1} s, {rate:.0} states/s, \
                      {memory} MiB at most, {} violations",
                     self.time.as_secs_f64(),
                     self.violations
                 );
-                match self.never().as_slice() {
-                    [] => println!("each action was done in a world that was exhausted"),
-                    never => println!(
-                        "not done in a world that was exhausted: {}",
-                        never.join(", ")
-                    ),
+                if self.coverage == Coverage::Required {
+                    let never = match self.never().as_slice() {
+                        [] => "none".to_owned(),
+                        never => never.join(", "),
+                    };
+                    println!("actions that were done in no exhausted world: {never}");
                 }
             }
         }
-        ExitCode::from(u8::from(self.violations != 0))
+        let incomplete = self.coverage == Coverage::Required && !self.never().is_empty();
+        ExitCode::from(u8::from(self.violations != 0 || incomplete))
     }
 
     /// Actions that were done in no exhausted world.
