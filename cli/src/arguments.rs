@@ -6,6 +6,9 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fpstate_engine::InjectedFault;
 
+use crate::image_arguments::{AreaFormat, BaselineArguments, CheckArguments, ConvertArguments};
+use crate::inspect_arguments::{DIFF_JSON, DiffArguments, INSPECT_JSON, InspectArguments};
+
 /// Owns the extended state of x86 processors. Without a command: run.
 #[derive(Debug, Parser)]
 #[command(name = "fpstate", version, about, disable_help_subcommand = true)]
@@ -22,6 +25,18 @@ pub(crate) enum Command {
     Cpu(CpuArguments),
     /// Show where each state component lies in an XSAVE area
     Layout(LayoutArguments),
+    /// Show what CPUs have in common, and which of them can exchange guests
+    Baseline(BaselineArguments),
+    /// Say whether an image can be restored on a CPU, and every reason why not
+    Check(CheckArguments),
+    /// Make an image another CPU's, or another format's
+    Convert(ConvertArguments),
+    /// Show the registers in an image, or of every thread of a core
+    #[command(after_help = INSPECT_JSON)]
+    Inspect(InspectArguments),
+    /// Say which registers differ between two images or cores; exit status 1 if any does
+    #[command(after_help = DIFF_JSON)]
+    Diff(DiffArguments),
 }
 
 #[derive(Debug, Args)]
@@ -99,14 +114,6 @@ pub(crate) struct LayoutArguments {
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AreaFormat {
-    /// Each component at the offset CPUID gives it: XSAVE, XSAVEOPT
-    Standard,
-    /// One component after the other: XSAVEC, XSAVES
-    Compacted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

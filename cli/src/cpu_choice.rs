@@ -11,6 +11,9 @@ use fpstate_model::dump::LONGEST_DUMP;
 use fpstate_model::{Dump, DumpError, Oddity, Profile, examine};
 use serde::Serialize;
 
+/// The argument that names this machine.
+const HOST: &str = "host";
+
 /// A CPU to show.
 #[derive(Debug)]
 pub(crate) struct CpuChoice {
@@ -57,7 +60,7 @@ impl std::fmt::Display for OddityReport {
 /// Why there is no such CPU.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CpuError {
-    #[error("(none given): {0}")]
+    #[error("(this machine): {0}")]
     Host(#[from] HostError),
     #[error("{name:?}: no such file, and no such profile; profiles: {profiles}")]
     Unknown { name: PathBuf, profiles: String },
@@ -68,10 +71,10 @@ pub(crate) enum CpuError {
 }
 
 impl CpuChoice {
-    /// The CPU that `argument` names. A profile's name means the profile also where there is a file
-    /// of that name; `./NAME` means the file.
+    /// The CPU that `argument` names; none, and `host`, mean this machine. A profile's name means the
+    /// profile also where there is a file of that name; `./NAME` means the file.
     pub(crate) fn of(argument: Option<&Path>) -> Result<Self, CpuError> {
-        let Some(argument) = argument else {
+        let Some(argument) = argument.filter(|argument| *argument != Path::new(HOST)) else {
             return Self::this_machine();
         };
         if let Some(profile) = argument.to_str().and_then(Profile::by_name) {
@@ -120,6 +123,19 @@ impl CpuChoice {
             oddities: examine::of_dump(&dump),
             source,
         })
+    }
+
+    /// The bits MXCSR may have. Of a CPU that is not here it is worked out: CPUID announces one bit of
+    /// AMD's alone (MM, by `MisAlignSse`: APM 2, 11.5.9), and every CPU with XSAVE has DAZ.
+    pub(crate) fn mxcsr_mask(&self) -> u32 {
+        const MISALIGNED_EXCEPTION_MASK: u32 = 1 << 17;
+        const MISALIGN_SSE: u32 = 1 << 7;
+        let features = RecordedLeaves(&self.leaves).cpuid(0x8000_0001, 0);
+        match self.running {
+            Some(running) => running.mxcsr_mask,
+            None if features.ecx & MISALIGN_SSE != 0 => 0xffff | MISALIGNED_EXCEPTION_MASK,
+            None => 0xffff,
+        }
     }
 
     pub(crate) fn oddity_reports(&self) -> Vec<OddityReport> {
@@ -233,6 +249,13 @@ mod tests {
             chosen("apx-synthetic"),
             "Synthetic: Granite Rapids with APX"
         );
+    }
+
+    #[test]
+    fn the_mxcsr_mask_of_a_recorded_cpu_has_amds_bit_on_amd_only() {
+        let mask = |name: &str| CpuChoice::of(Some(Path::new(name))).unwrap().mxcsr_mask();
+        assert_eq!(mask("sapphire-rapids"), 0xffff);
+        assert_eq!(mask("genoa"), 0x2_ffff);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::io;
 
 use fpstate::{Layout, LayoutError, SwitchInstructions};
-use fpstate_arch::{Component, ComponentSet};
+use fpstate_arch::Component;
 use serde::Serialize;
 
 use crate::arguments::CpuArguments;
+use crate::component_list::names;
 use crate::cpu_choice::{CpuChoice, OddityReport};
 use crate::layout_picture::alignment_of;
 use crate::output::{align_right, print_json, print_line, print_table, table};
@@ -252,13 +253,6 @@ impl ComponentReport {
             enabled.to_owned(),
         ]
     }
-}
-
-fn names(components: ComponentSet) -> Vec<String> {
-    components
-        .iter()
-        .map(|component| component.to_string())
-        .collect()
 }
 
 fn or_none(value: Option<impl ToString>) -> String {

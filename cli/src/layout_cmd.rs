@@ -4,11 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use fpstate::Layout;
-use fpstate_arch::{Component, ComponentSet, Enumeration, Format};
+use fpstate_arch::{ComponentSet, Enumeration, Format};
 use serde::Serialize;
 
-use crate::arguments::{AreaFormat, LayoutArguments};
+use crate::arguments::LayoutArguments;
+use crate::component_list::{ComponentsError, names, parse};
 use crate::cpu_choice::{CpuChoice, OddityReport};
+use crate::image_arguments::AreaFormat;
 use crate::layout_picture::{AreaPicture, Content, Part};
 use crate::layout_svg::{self, Caption};
 use crate::layout_text;
@@ -44,13 +46,6 @@ struct PartReport {
     len: usize,
     /// In bytes, in the compacted format; `null` for what has a fixed place.
     alignment: Option<u32>,
-}
-
-/// Why a list of components means none.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ComponentsError {
-    #[error("{found:?}: no component of that name; this CPU has {present}")]
-    Unknown { found: String, present: String },
 }
 
 pub(crate) fn execute(arguments: &LayoutArguments) -> Result<Answer, CommandError> {
@@ -91,34 +86,6 @@ fn components(
         (None, AreaFormat::Standard) => Ok(cpu.user_components()),
         (None, AreaFormat::Compacted) => Ok(cpu.components()),
     }
-}
-
-fn parse(list: &str, cpu: &Enumeration) -> Result<ComponentSet, ComponentsError> {
-    list.split(',')
-        .map(|name| named(name.trim(), cpu))
-        .try_fold(ComponentSet::EMPTY, |set, component| {
-            Ok(set.with(component?))
-        })
-}
-
-fn named(name: &str, cpu: &Enumeration) -> Result<Component, ComponentsError> {
-    (0..=62)
-        .filter_map(Component::from_number)
-        .find(|component| component.to_string().eq_ignore_ascii_case(name))
-        .ok_or_else(|| ComponentsError::Unknown {
-            found: name.to_owned(),
-            present: match names(cpu.components()) {
-                none if none.is_empty() => "none".to_owned(),
-                names => names.join(", "),
-            },
-        })
-}
-
-fn names(components: ComponentSet) -> Vec<String> {
-    components
-        .iter()
-        .map(|component| component.to_string())
-        .collect()
 }
 
 fn title(cpu: &CpuChoice, picture: &AreaPicture) -> String {

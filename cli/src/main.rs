@@ -1,28 +1,75 @@
 //! The `fpstate` command.
 //!
-//! * `arguments` - what can be asked for
+//! * `image_arguments`, `inspect_arguments`, `arguments` - what can be asked for
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
 //! * `run_cmd` - `fpstate run`
 //! * `cpu_choice` - what `--cpu` means
+//! * `component_list` - components as somebody writes them
 //! * `cpu_cmd` - `fpstate cpu`
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
 //! * `layout_cmd` - `fpstate layout`
+//! * `baseline` - what CPUs have in common
+//! * `baseline_report`, `baseline_cmd` - `fpstate baseline`
+//! * `replace_file` - a file written as a whole or not at all
+//! * `image_file` - a file with a bare XSAVE image: which format it has
+//! * `image_source` - the state it holds
+//! * `conversion`, `convert_cmd` - `fpstate convert`
+//! * `kernel_answer` - what this machine's kernel says to an image
+//! * `check_subject`, `check`, `check_cmd` - `fpstate check`
+//! * `elf_core` - the threads of an ELF core
+//! * `image_cpu` - whose layout an image has
+//! * `saved_image` - one image in a file
+//! * `subject` - what is in a file: one image, or the images of threads
+//! * `registers` - the registers of an image by name
+//! * `inspect_report`, `inspect_text` - registers for programs and for people
+//! * `inspect_cmd` - `fpstate inspect`
+//! * `diff_report` - what differs between two images
+//! * `diff_cmd` - `fpstate diff`
 //!
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
 
+mod image_arguments;
+mod inspect_arguments;
 mod arguments;
 mod heap;
 mod output;
 mod run_cmd;
 mod cpu_choice;
+mod component_list;
 mod cpu_cmd;
 mod layout_picture;
 mod layout_text;
 mod layout_svg;
 mod layout_cmd;
+mod baseline;
+mod baseline_report;
+mod baseline_cmd;
+mod replace_file;
+mod image_file;
+mod image_source;
+mod conversion;
+mod convert_cmd;
+mod kernel_answer;
+mod check_subject;
+mod check;
+mod check_cmd;
+mod elf_core;
+mod image_cpu;
+mod saved_image;
+#[cfg(test)]
+mod made_images;
+mod subject;
+mod registers;
+mod inspect_report;
+mod inspect_text;
+mod inspect_cmd;
+mod diff_report;
+mod diff_cmd;
+#[cfg(test)]
+mod hostile_files;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -45,19 +92,60 @@ enum CommandError {
     #[error("{0}")]
     Run(#[from] RunError),
     #[error("{0}")]
-    Host(#[from] HostError),
+    ThisMachine(#[from] HostError),
     #[error("CPUID leaf 0DH: {0}")]
     Layout(#[from] fpstate::LayoutError),
     #[error("--cpu {0}")]
     Cpu(#[from] cpu_choice::CpuError),
+    #[error("{0}")]
+    Host(cpu_choice::CpuError),
     #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
     CpuOfNative,
     #[error("--components {0}")]
-    Components(#[from] layout_cmd::ComponentsError),
+    Components(#[from] component_list::ComponentsError),
     #[error("--svg {path:?}: {error}")]
     Svg {
         path: std::path::PathBuf,
         error: io::Error,
+    },
+    #[error("{0}")]
+    Image(#[from] image_file::ImageFileError),
+    #[error("{path:?}: {error}")]
+    Source {
+        path: std::path::PathBuf,
+        error: image_source::SourceError,
+    },
+    #[error("--to {0}")]
+    To(cpu_choice::CpuError),
+    #[error("--from {0}")]
+    From(cpu_choice::CpuError),
+    #[error("--from: a snapshot says itself which CPU made it")]
+    FromOfSnapshot,
+    #[error("--kvm: {0}")]
+    Kernel(#[from] kernel_answer::KernelError),
+    #[error("--loss {0}")]
+    Loss(component_list::ComponentsError),
+    #[error("--xcr0 {0}")]
+    Xcr0(component_list::ComponentsError),
+    #[error("--to: {0}")]
+    Conversion(#[from] conversion::ConversionError),
+    #[error("-o {path:?}: {error}")]
+    WriteImage {
+        path: std::path::PathBuf,
+        error: io::Error,
+    },
+    #[error("{path:?}: {error}")]
+    Subject {
+        path: std::path::PathBuf,
+        error: subject::SubjectError,
+    },
+    #[error("--register {0}")]
+    Register(#[from] registers::selection::NoSuchRegister),
+    #[error("--thread {found}: no such thread; {path:?} has {present}")]
+    Thread {
+        found: u32,
+        path: std::path::PathBuf,
+        present: String,
     },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
@@ -77,6 +165,11 @@ fn main() -> ExitCode {
         Command::Run(run) => run_cmd::execute(&run),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
+        Command::Check(check) => check_cmd::execute(&check),
+        Command::Convert(convert) => convert_cmd::execute(&convert),
+        Command::Baseline(baseline) => baseline_cmd::execute(&baseline),
+        Command::Inspect(inspect) => inspect_cmd::execute(&inspect),
+        Command::Diff(diff) => diff_cmd::execute(&diff),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@
 //! * [`differential`] - the software CPU held against the real one (x86-64 only)
 //! * [`contents`] - what a thread may see in its registers, without any layout
 //! * [`images`] - standard-format images made without the library
+//! * [`judge`] - the kernel of this machine held against the library (x86-64 only)
 //! * [`cpus`] - recorded CPUs of every kind that matters
 //! * [`user_code`] - reading and writing registers as user code does: model and silicon
 //! * [`intercept`] - what all wrappers around a processor share
@@ -37,6 +38,8 @@ pub mod memory;
 pub mod differential;
 pub mod contents;
 pub mod images;
+#[cfg(target_arch = "x86_64")]
+pub mod judge;
 pub mod cpus;
 pub mod user_code;
 #[cfg(target_arch = "x86_64")]

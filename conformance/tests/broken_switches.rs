@@ -67,6 +67,7 @@ fn a_skipped_save_is_noticed() {
     assert_noticed(Defect::SkipsSaves(7), &cpus::ALL);
 }
 
+/// H8 · Linux 6.12, 7.2 · selftest `amx_test` · the last comparison of a test looks at data saved long before
 #[test]
 fn a_skipped_restore_is_noticed() {
     assert_noticed(Defect::SkipsRestores(1), &cpus::ALL);

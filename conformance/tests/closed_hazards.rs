@@ -14,6 +14,8 @@ const PKRU: ComponentSet = ComponentSet::only(Component::Pkru);
 const HOSTS: Pkru = Pkru::from_bits(0x5555_5554);
 const GUESTS: Pkru = Pkru::from_bits(0x1234_5678);
 
+/// L55 · 2020 · 37486135d3a7 · PKRU was switched only where the guest's CR4.PKE was set, and a guest can change it by XRSTOR
+///
 /// 37486135d3a7: with CR4.PKE = 0 the guest has no WRPKRU, but XRSTOR writes the register if its
 /// XCR0 has PKRU; with CR4.PKE = 1, which it may set without an exit, WRPKRU does.
 #[test]
@@ -53,6 +55,11 @@ enum At {
     NotRunning,
 }
 
+/// L7 · 2020 · f958bd2314d1 · INIT outside of `KVM_RUN` saved registers that held no guest's state
+/// L60 · 2022 · be4f3b3f8227, 4c282e51e445, 05a9e065059e · INIT cleared IA32_XSS, and CPUID did not follow it
+/// L63 · 2025 · 8819a49f9ff8 · INIT outside of `KVM_RUN` put away and loaded a guest's state that was not loaded: a null pointer
+/// H10 · Linux 6.12, 7.2 · `fpstate_clear_xstate_component()` · clearing a component wrote zeros and left its bit set
+///
 /// 8819a49f9ff8: KVM put and loaded a guest's state that was not loaded. be4f3b3f8227: it cleared
 /// IA32_XSS. SDM 3, table 10-1: MPX and CET become initial, nothing else.
 #[test]
@@ -117,6 +124,8 @@ fn init_keeps_xfd_and_reset_does_not() {
     assert_eq!(guest.xfd_err().components(), ComponentSet::EMPTY);
 }
 
+/// Also L58.
+///
 /// 55cd57b596e8: XTILECFG was offered where XTILEDATA was not permitted, and an XSETBV of what CPUID
 /// announced raised #GP.
 #[test]

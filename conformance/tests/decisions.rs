@@ -246,6 +246,7 @@ fn a_decision_from_before_the_state_ran_elsewhere_is_stale() {
     });
 }
 
+/// L8 · 2019 · 59c4bd853abc, CVE-2019-19602 · a compiler kept the owner of the registers over a preemption; another thread's registers were believed
 #[test]
 fn a_decision_from_before_the_registers_were_used_is_stale() {
     on_every_cpu(|kind, _, mut cpu, mut pair| {

@@ -33,6 +33,8 @@ fn compute(cpu: &mut CpuFpu<ModelCpu>) {
     registers.fnclex_emms_fild(fip, fdp, fop);
 }
 
+/// L49 · 2024 · 5d31174f3c8c · the overwriting of FIP, FDP and FOP on AMD CPUs read its operand from a wrong place
+/// C20 · peers · Xen has it right, most Rust kernels do not (CVE-2006-1056) · FIP, FDP and FOP of the owner before stay in the registers of AMD CPUs
 #[test]
 fn a_guest_does_not_see_where_its_host_computed_last() {
     let machine = Machine::ring0(&cpus::XSAVE_ONLY);

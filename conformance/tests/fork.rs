@@ -48,6 +48,8 @@ fn a_child_begins_with_its_parents_registers_but_for_on_demand_ones_and_the_pare
     });
 }
 
+/// L44 · 2025 · 5d3b81d4d852, 2d299e3d773d · fork copied more than the parent's object had
+///
 /// The child is not for this CPU: only tiles could be without room here.
 #[test]
 fn a_child_with_less_room_begins_with_what_has_room() {

@@ -4,7 +4,7 @@ use conformance::cpus::FXSAVE_ONLY;
 use conformance::intercept::Executed;
 use conformance::machine::Machine;
 use conformance::pair::{Pair, observed, visible};
-use fpstate::{Layout, LayoutError, RestoreInstruction, Restoring, SaveInstruction};
+use fpstate::{Layout, LayoutError, RestoreInstruction, Restoring, SaveInstruction, VmExit};
 use fpstate_arch::{ComponentSet, Format, Instruction, Mxcsr, Processor};
 
 #[test]
@@ -76,4 +76,18 @@ fn other_formats_and_components_are_refused_with_what_the_cpu_lacks() {
     let error = Layout::for_instructions(enumeration, instructions, avx).unwrap_err();
     let missing = avx.difference(legacy);
     assert_eq!(error, LayoutError::NotEnumerated { missing });
+}
+
+/// There is no XCR0 to load, neither for the guest nor for the host after it: XSETBV raises #UD.
+#[test]
+fn a_guest_runs_and_the_host_goes_on_without_xsetbv() {
+    let machine = Machine::ring0(&FXSAVE_ONLY);
+    let (mut cpu, mut pair) = (observed(&FXSAVE_ONLY, &machine, 0), Pair::new(&machine));
+    let threads = pair.use_registers(&mut cpu).unwrap();
+    let Pair { thread, guest, .. } = &mut pair;
+    thread.enter_guest(guest, &mut cpu, Restoring::Now).unwrap();
+    let entry = thread.load_guest_registers(guest, &mut cpu).unwrap();
+    let _ = entry.load_host_registers(VmExit::Other).unwrap();
+    thread.leave_guest(guest, &mut cpu, Restoring::Now).unwrap();
+    assert_eq!(threads.difference(&visible(&mut cpu, &machine)), None);
 }

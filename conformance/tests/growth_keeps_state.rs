@@ -36,6 +36,8 @@ fn used_guest(machine: &Machine) -> (Pair<'_>, Contents) {
     (pair, values)
 }
 
+/// H5 · Linux 6.12, 7.2 · `fpstate_realloc()` · a guest's state that grows while no thread runs it loses its content
+///
 /// `fpstate_realloc()` copies nothing where the guest's state is not in use.
 #[test]
 fn a_guest_that_no_thread_runs_grows_and_keeps_every_component() {
@@ -124,6 +126,9 @@ fn len_by_cpuid(machine: &Machine, components: ComponentSet) -> usize {
     usize::try_from(processor.cpuid(0xd, 1).ebx).expect("a length")
 }
 
+/// L33 · 2025 · d8414603b29f · a grant dropped what is not a user component from the permissions
+/// H7 · Linux 6.12 · `__xstate_request_perm()` · the first grant drops supervisor components from the mask that sizes come from
+///
 /// `__state_perm` loses its supervisor bits at the first grant.
 #[test]
 fn no_grant_costs_a_layout_its_supervisor_components() {
@@ -174,6 +179,7 @@ impl AreaStorage for Fenced {
     }
 }
 
+/// L32 · 2022 · 781c64bfcb73, 7aa5128b5fea · the length of a grown state was computed without supervisor components
 #[test]
 fn what_xsaves_writes_of_a_grown_state_has_room_with_every_supervisor_component() {
     let machine = Machine::offered(&KIND);
@@ -245,6 +251,8 @@ fn expansion_of<'e>(pair: &mut Pair<'e>, cpu: &mut CpuFpu<ModelCpu>) -> Expansio
     }
 }
 
+/// C14 · peers · litebox works around it, HAXM · memory was used again while XSAVES judged by its address what is unmodified
+///
 /// What XSAVES does not write because it is unmodified since the XRSTORS from there (SDM 1, 13.6)
 /// must be there.
 #[test]

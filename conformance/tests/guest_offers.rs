@@ -59,6 +59,7 @@ fn a_state_without_room_is_not_offered_more() {
     ));
 }
 
+/// Also L61.
 #[test]
 fn a_vcpu_that_was_set_up_can_be_sealed_and_a_running_one_cannot() {
     let machine = Machine::ring0(&cpus::GENOA);

@@ -51,6 +51,7 @@ fn both_directions_take_one_save_and_one_restore_each() {
     });
 }
 
+/// C9 · peers · `AxVisor`'s `x86_vcpu`, rustyvisor · a guest's vector registers were not switched
 #[test]
 fn thread_and_guest_find_their_own_values_again_and_again() {
     on_every_cpu(|kind, machine, mut cpu, mut pair| {
@@ -168,6 +169,7 @@ fn a_guest_preempted_and_resumed_elsewhere_keeps_its_values() {
     });
 }
 
+/// L66 · 2025 · 9bc610b6a2a7 · a guest's state was loaded twice, and the thread's own was lost in silence
 #[test]
 fn entering_twice_is_refused_and_changes_nothing() {
     on_every_cpu(|_, machine, mut cpu, mut pair| {
@@ -191,6 +193,7 @@ fn entering_twice_is_refused_and_changes_nothing() {
     });
 }
 
+/// Also L66.
 #[test]
 fn leaving_without_having_entered_is_refused() {
     on_every_cpu(|_, _, mut cpu, mut pair| {
@@ -244,6 +247,8 @@ fn a_guest_that_another_thread_runs_is_refused_and_cannot_end() {
     });
 }
 
+/// L9 · 2020 · bbc55341b9c6 · a restore failed half-way, and the registers were still taken for the owner's
+/// H13 · Linux 6.12, 7.2 · `__fpu_restore_sig()` · after a failed sigreturn somebody has to clear registers and buffer
 #[test]
 fn a_restore_that_faults_leaves_the_registers_to_nobody_and_both_states_in_memory() {
     on_every_cpu(|kind, machine, mut cpu, mut pair| {

@@ -113,6 +113,8 @@ fn an_mxcsr_of_its_own_is_kept_even_where_nothing_is_live() {
     }
 }
 
+/// C7 · peers · Asterinas, QEMU's TCG · MXCSR of an image was not checked before the restore
+///
 /// Whatever is accepted must not fault when it is restored (invariant I12); what XRSTOR would
 /// refuse must be refused.
 #[test]
@@ -196,6 +198,7 @@ fn each_rule_that_an_image_breaks_is_named_with_its_figures() {
     );
 }
 
+/// C11 · peers · libkrun, `OpenVMM`, Cloud Hypervisor · an image shorter than the state was read beyond its end
 #[test]
 fn an_image_shorter_than_its_layout_is_refused_and_a_longer_one_is_not() {
     let machine = Machine::ring0(&cpus::GENOA);
@@ -211,6 +214,7 @@ fn an_image_shorter_than_its_layout_is_refused_and_a_longer_one_is_not() {
     assert!(parse(enumeration, user, memory.bytes()).is_ok());
 }
 
+/// Also C6.
 #[test]
 fn an_image_cannot_be_read_by_a_layout_of_another_format() {
     let machine = Machine::ring0(&cpus::GENOA);
@@ -233,6 +237,8 @@ fn with_longer_avx(kind: &RecordedCpu) -> Enumeration {
     Enumeration::read(RecordedLeaves(&leaves))
 }
 
+/// L11 · 2021 · 484cea4f362e, CVE-2021-47227 · a refused image had overwritten the header in memory, and the next restore faulted
+/// H12 · Linux 6.12, 7.2 · `copy_uabi_to_xstate()` · a copy from user memory that faults half-way leaves half of an image
 #[test]
 fn an_import_that_is_refused_changes_no_byte() {
     let machine = Machine::ring0(&cpus::GENOA);
@@ -268,6 +274,7 @@ fn an_import_that_is_refused_changes_no_byte() {
     assert_eq!(small.in_memory().unwrap().bytes(), before);
 }
 
+/// C19 · peers · chef-bcpc, KVM's own rule, Bochs fe1597f20 · PKRU of an image was taken where it should be kept, or kept where it is 0
 #[test]
 fn pkru_in_an_image_is_for_the_caller_and_never_for_the_area() {
     let kind = &cpus::GENOA;

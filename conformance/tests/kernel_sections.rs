@@ -28,6 +28,7 @@ fn for_every_use(
     }
 }
 
+/// L3 · 2019 · 5f409e20b794 · since the load of registers is put off until the return to user mode, whoever assumed that they were the current thread's was wrong
 #[test]
 fn what_the_kernel_does_to_the_registers_is_never_seen_by_the_thread() {
     for_every_use(|kind, machine, mut cpu, mut pair, kernel_use| {
@@ -52,6 +53,7 @@ fn what_the_kernel_does_to_the_registers_is_never_seen_by_the_thread() {
     });
 }
 
+/// L25 · 2020 · 7ad816762f9b · the kernel computed with the user's MXCSR, and an unmasked exception was raised in it
 #[test]
 fn the_kernel_finds_the_floating_point_environment_it_asked_for() {
     for_every_use(|kind, machine, mut cpu, mut pair, kernel_use| {
@@ -118,6 +120,7 @@ fn sections_do_not_nest_and_nothing_is_restored_inside_one() {
     });
 }
 
+/// L14 · 2021 · 12f7764ac612 · a kernel thread with an address space was taken for a user thread, its registers saved and restored
 #[test]
 fn a_section_over_a_thread_that_is_not_current_would_lose_it_and_is_refused() {
     for_every_use(|_, machine, mut cpu, mut pair, kernel_use| {

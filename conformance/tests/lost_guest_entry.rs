@@ -180,6 +180,7 @@ const BY_OTHERS: [(&str, Operation); 9] = [
     }),
 ];
 
+/// L54 · 2019, 2025 · 1811d979c716, 75c69c82f211, 63669bd1d50f · the host restored its registers while the guest's XCR0 was loaded: #GP
 #[test]
 fn nothing_uses_the_registers_of_a_cpu_whose_guest_entry_was_lost() {
     let machine = Machine::offered(&KIND);

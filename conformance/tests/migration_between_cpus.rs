@@ -108,6 +108,7 @@ fn a_state_in_the_registers_of_one_cpu_is_refused_on_another() {
     });
 }
 
+/// C18 · peers · Motor OS, Linux 9bc610b6a2a7 · a path that leaves early, such as a page fault, switched without a save
 #[test]
 fn a_thread_cannot_take_a_cpu_whose_registers_are_the_only_copy_of_another() {
     on_every_pair_of_cpus(|machine, [mut cpu, _], mut pair| {

@@ -22,6 +22,8 @@ use fpstate_arch::{Component, ComponentSet, Fault, LegacyRegion, Mxcsr, Processo
 
 const NOW: Restoring = Restoring::Now;
 
+/// H1 · Linux 6.12, 7.2 · `KVM_SET_FPU`, seen on 6.18.44 · registers are written and XSTATE_BV is not: the next restore ignores them
+///
 /// `KVM_SET_FPU` of a fresh vCPU: `KVM_GET_FPU` shows the values, the guest never has them.
 #[test]
 fn a_register_written_to_a_component_in_its_initial_configuration_is_not_lost() {
@@ -103,6 +105,8 @@ enum Written {
     Xfd,
 }
 
+/// H2 · Linux 6.12, 7.2 · `fpu_update_guest_xfd()` outside of `KVM_RUN` · IA32_XFD written between runs disables a component that is live in memory
+///
 /// The order of QEMU is `KVM_SET_XSAVE`, `KVM_SET_XCRS`, `KVM_SET_MSRS`.
 #[test]
 fn an_image_with_tiles_and_an_xfd_that_disables_them_make_no_nm_in_any_order() {
@@ -128,6 +132,9 @@ fn an_image_with_tiles_and_an_xfd_that_disables_them_make_no_nm_in_any_order() {
     }
 }
 
+/// L65 · 2026 · b45f72177594, CVE-2026-23005 · a component was live in memory and disabled by IA32_XFD: #NM in the host's restore
+/// C15 · peers · Linux (CVE-2026-23005) · XSTATE_BV and IA32_XFD have the same bit: #NM in the host
+///
 /// CVE-2026-23005: an interrupt saves the guest between its WRMSR of IA32_XFD and the emulation.
 #[test]
 fn an_xfd_that_a_preempted_guest_writes_makes_no_nm_in_the_host() {
@@ -169,6 +176,8 @@ impl Drop for Lent {
     }
 }
 
+/// H3 · Linux 6.12, 7.2 · `fpstate_reset()` · exec loses the memory of a state that had grown
+///
 /// `fpstate_reset()` at exec overwrites the pointer to what `vzalloc()` gave.
 #[test]
 fn every_area_lent_to_a_thread_that_grows_executes_and_ends_is_given_back_once() {
@@ -230,6 +239,8 @@ fn every_area_lent_to_a_thread_that_grows_executes_and_ends_is_given_back_once()
     assert_eq!(back, [0, 1, 2, 3]);
 }
 
+/// H6 · Linux 6.12, 7.2 · `fpu_inherit_perms()` · a child inherits that requests for guests have ended
+///
 /// `FPU_GUEST_PERM_LOCKED` is copied by fork.
 #[test]
 fn a_child_of_a_vmm_can_ask_for_its_guests() {

@@ -19,6 +19,8 @@ fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, &Machine, CpuFpu<Observed>, Pa
     }
 }
 
+/// L15 · 2023 · 1f69383b203e · exec reset the memory, and the registers of the old program still looked valid
+///
 /// Linux 1f69383b203e: the memory was reset, and the registers of the last CPU still looked valid.
 #[test]
 fn after_exec_the_old_registers_do_not_look_valid() {

@@ -21,6 +21,8 @@ fn parse<'b>(machine: &'b Machine, memory: &'b Memory) -> StandardImage<'b> {
     StandardImage::parse(memory.bytes(), layout.expect("a layout"), 0xffff).expect("a valid image")
 }
 
+/// Also L13.
+///
 /// Invariant I35. A signal frame would switch its thread's shadow stack off.
 #[test]
 fn an_import_keeps_the_shadow_stack_whether_it_is_named_or_not() {

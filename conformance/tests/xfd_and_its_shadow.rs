@@ -106,6 +106,8 @@ impl Two<'_> {
 
 const VALUES: [ComponentSet; 2] = [NOTHING, TILE_DATA];
 
+/// H4 · Linux 6.12, 7.2 · `fpu__resume_cpu()` · IA32_XFD is written after a sleep, its shadow is not
+///
 /// `fpu__resume_cpu()` writes the register and not its shadow.
 #[test]
 fn after_a_sleep_a_thread_with_tiles_has_them_and_no_nm_whatever_the_register_lost() {
@@ -132,6 +134,8 @@ fn after_a_sleep_a_thread_with_tiles_has_them_and_no_nm_whatever_the_register_lo
     }
 }
 
+/// L47 · 2024 · 10e4b5166df9, CVE-2024-35801 · IA32_XFD was written when a CPU came online, its shadow was not
+///
 /// CVE-2024-35801.
 #[test]
 fn after_a_life_offline_a_thread_with_tiles_has_them_and_no_nm() {
@@ -163,6 +167,8 @@ fn a_cpu_that_is_adopted_is_believed_to_have_the_xfd_that_it_has() {
     }
 }
 
+/// L21 · 2023 · 821ad23d0eaf · the idle loop released tiles while their owner still believed in its registers
+///
 /// `fpu_idle_fpregs()`; the registers are nobody's after it.
 #[test]
 fn tiles_that_the_idle_loop_releases_are_the_owners_when_it_comes_back() {

@@ -113,7 +113,8 @@ pub fn run_on_all(f: impl Fn() + Sync) {
     jobs.iter().flatten().for_each(Job::wait);
 }
 
-/// Puts another CPU where it is after RESET, with all its registers lost, and starts it again.
+/// Puts another CPU where it is after RESET, with all its registers lost, and starts it again. A CPU that
+/// ran guests must have left them, or it does not hear INIT.
 ///
 /// # Errors
 /// [`NotOnline`]: it did not come back.

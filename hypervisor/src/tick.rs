@@ -28,6 +28,8 @@ pub fn start() {
 pub fn stop() {
     lapic::stop_timer();
     let_in();
+    // An interrupt that was pending has started it again.
+    lapic::stop_timer();
 }
 
 /// Lets in what interrupts are pending. Interrupts are off before and after.

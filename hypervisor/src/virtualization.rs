@@ -27,6 +27,11 @@ impl Virtualization {
         operation::begin().ok().map(|()| Self::Vmx)
     }
 
+    /// This CPU is as if it had never run a guest, so that it can be reset.
+    pub fn leave_this_cpu() {
+        operation::end();
+    }
+
     /// A guest's memory with `program` in it.
     pub fn memory(self, program: Program) -> Arc<GuestMemory> {
         let hypercall = match self {

@@ -24,7 +24,8 @@ use crate::vcpu::{GeneralRegisters, Hardware};
 use crate::vcpu_run::{Host, Stop, Vcpu, vcpu_run};
 use crate::virtualization::Virtualization;
 
-type GuestState = GuestFpu<'static, BoxedArea>;
+/// The extended state of a guest.
+pub type GuestState = GuestFpu<'static, BoxedArea>;
 
 /// A CPU, the thread that runs on it, and what guests are offered.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::emulation::EmulatorProgram;
 use crate::machine::Machine;
 
 /// Builds the hypervisor's kernel, boots it in an emulator, and looks through its image.
@@ -44,6 +45,12 @@ pub(crate) struct BootArguments {
     /// Run this scenario, or those whose names begin so [default: all]
     #[arg(long, value_name = "NAME", value_parser = scenario_name)]
     pub(crate) scenario: Option<String>,
+    /// Which program of the emulator runs
+    #[arg(long, value_enum, default_value_t = EmulatorProgram::Corrected)]
+    pub(crate) emulator: EmulatorProgram,
+    /// A scenario that may be skipped, once for each; that another one was is a failure [default: all may]
+    #[arg(long, value_name = "NAME", value_parser = scenario_name)]
+    pub(crate) may_skip: Vec<String>,
     /// How long the machine may run [default: 300 under QEMU, 900 under Bochs]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: Option<u64>,

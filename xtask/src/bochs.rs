@@ -5,12 +5,15 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::emulation::{Boot, Emulation, EmulationError, SERIAL};
+use crate::bochs_correction;
+use crate::emulation::{Boot, Emulation, EmulationError, EmulatorProgram, SERIAL};
+use crate::output;
 use crate::tool::{Tool, ToolError};
 
 const BOCHS: Tool = Tool {
@@ -40,26 +43,56 @@ const ROOT_VARIABLE: &str = "FPSTATE_BOCHS_ROOT";
 const DEFAULT_ROOT: &str = "/opt/emu/trixie";
 const ISO: &str = "boot.iso";
 const LOG: &str = "log.txt";
+const CORRECTED: &str = "bochs-corrected";
 
 /// A Bochs, and what it takes to start it.
 #[derive(Debug)]
 struct Installation {
-    words: Vec<String>,
+    /// What it is started by, if it cannot start by itself.
+    loader: Vec<String>,
+    program: PathBuf,
     plugins: Option<PathBuf>,
     /// Has the BIOS images.
     share: PathBuf,
 }
 
+impl Installation {
+    /// Goes on with a copy in `folder` that has the known mistake made right, and tells what that was. Where
+    /// it is not known how, the program stays, and the kernel finds out by itself what it cannot do.
+    fn correct(&mut self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut program = fs::read(&self.program)?;
+        match bochs_correction::correct(&mut program) {
+            Ok(correction) => {
+                let copy = folder.join(CORRECTED);
+                fs::write(&copy, program)?;
+                fs::set_permissions(&copy, fs::metadata(&self.program)?.permissions())?;
+                self.program = copy;
+                output::remark(&format!("# Bochs: a copy, corrected: {correction}"))?;
+                Ok(vec![correction.to_string()])
+            }
+            Err(not_once) => {
+                output::remark(&format!("# Bochs: as it is: {not_once}"))?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
 /// Makes a machine ready.
 pub(crate) fn prepare(boot: &Boot<'_>) -> Result<Emulation, EmulationError> {
-    let bochs = find()?;
+    let mut bochs = find()?;
     let script = SCRIPT.find()?;
     let folder = TempDir::new()?;
+    let corrections = match boot.emulator {
+        EmulatorProgram::Corrected => bochs.correct(folder.path())?,
+        EmulatorProgram::AsIs => Vec::new(),
+    };
     make_iso(boot, folder.path())?;
     fs::write(folder.path().join("bochsrc"), configuration(boot, &bochs))?;
-    let words = (bochs.words.iter().map(String::as_str)).chain(["-q", "-f", "bochsrc"]);
+    let program = bochs.program.display().to_string();
+    let words = (bochs.loader.iter().map(String::as_str)).chain([&program, "-q", "-f", "bochsrc"]);
     // Only a word with a zero byte cannot be quoted, and no path has one.
-    let line = shlex::try_join(words).map_err(std::io::Error::other)?;
+    let line = shlex::try_join(words).map_err(io::Error::other)?;
     let mut command = Command::new(script);
     // Its display wants a terminal.
     command
@@ -73,6 +106,7 @@ pub(crate) fn prepare(boot: &Boot<'_>) -> Result<Emulation, EmulationError> {
         folder,
         command,
         program: "bochs",
+        corrections,
         complaint: panic_in,
         last_words,
     })
@@ -82,11 +116,13 @@ fn find() -> Result<Installation, ToolError> {
     if let Some(root) = env::var_os(ROOT_VARIABLE) {
         return in_root(Path::new(&root)).ok_or(BOCHS.missing());
     }
-    if let Ok(path) = which::which("bochs")
-        && is_new_enough(&path)
+    // Debian's `bochs` is a shell script around `bochs-bin`.
+    if let Ok(program) = which::which("bochs-bin").or_else(|_| which::which("bochs"))
+        && is_new_enough(&program)
     {
         return Ok(Installation {
-            words: vec![path.display().to_string()],
+            loader: Vec::new(),
+            program,
             plugins: None,
             share: env::var_os("BXSHARE").map_or_else(|| "/usr/share/bochs".into(), PathBuf::from),
         });
@@ -112,19 +148,14 @@ fn is_new_enough(bochs: &Path) -> bool {
 fn in_root(root: &Path) -> Option<Installation> {
     let loader = root.join("lib64/ld-linux-x86-64.so.2");
     let libraries = root.join("usr/lib/x86_64-linux-gnu");
-    // Debian's `bochs` is a shell script around this.
-    let bochs = root.join("usr/bin/bochs-bin");
-    if !loader.exists() || !bochs.exists() {
+    let program = root.join("usr/bin/bochs-bin");
+    if !loader.exists() || !program.exists() {
         return None;
     }
     let word = |path: &Path| path.display().to_string();
     Some(Installation {
-        words: vec![
-            word(&loader),
-            "--library-path".to_owned(),
-            word(&libraries),
-            word(&bochs),
-        ],
+        loader: vec![word(&loader), "--library-path".to_owned(), word(&libraries)],
+        program,
         plugins: Some(libraries.join("bochs/plugins")),
         share: root.join("usr/share/bochs"),
     })

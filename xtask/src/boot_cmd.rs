@@ -30,6 +30,8 @@ struct BootAnswer<'a> {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// How the emulator's program differs from the one that is installed.
+    corrections: &'a [String],
     results: &'a [ScenarioResult],
     /// Why the run counts for nothing, whatever the scenarios said.
     trouble: Option<String>,
@@ -48,10 +50,13 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
         cpu_model: (arguments.cpu.as_deref()).unwrap_or(machine.default_cpu()),
         cpus: arguments.cpus,
         command_line: &command_line,
+        emulator: arguments.emulator,
     };
     let limit = (arguments.timeout).map_or(machine.default_limit(), Duration::from_secs);
     let mut report = Report::default();
-    let end = (machine.prepare(&boot)?).run(limit, |line| {
+    let emulation = machine.prepare(&boot)?;
+    let corrections = emulation.corrections.clone();
+    let end = emulation.run(limit, |line| {
         report.take(line);
         if arguments.json {
             output::remark(line)
@@ -64,7 +69,7 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
     {
         return Err(BootError::UnknownScenario(name.clone()).into());
     }
-    let trouble = trouble(&report, &end, limit);
+    let trouble = trouble(&report, &end, limit).or_else(|| skipped(&report, &arguments.may_skip));
     if let Some(trouble) = &trouble {
         output::remark(&format!("xtask: {trouble}"))?;
     }
@@ -82,6 +87,7 @@ pub(crate) fn execute(arguments: &BootArguments) -> Result<Answer, CommandError>
             passed: report.count(Verdict::Passed),
             failed,
             skipped: report.count(Verdict::Skipped),
+            corrections: &corrections,
             results: &report.results,
             trouble,
         })?;
@@ -103,6 +109,18 @@ fn trouble(report: &Report, end: &End, limit: Duration) -> Option<String> {
         Some(_) if results == report.count(Verdict::Skipped) => Some("nothing ran".to_owned()),
         Some(_) => None,
     }
+}
+
+/// Why a run counts for nothing in which a scenario was skipped that is not among those that may be.
+fn skipped(report: &Report, may_skip: &[String]) -> Option<String> {
+    if may_skip.is_empty() {
+        return None;
+    }
+    let skipped = (report.results.iter()).filter(|result| result.verdict == Verdict::Skipped);
+    let wrong: Vec<&str> = (skipped.map(|result| result.name.as_str()))
+        .filter(|name| !may_skip.iter().any(|may| may == name))
+        .collect();
+    (!wrong.is_empty()).then(|| format!("skipped, and may not be: {}", wrong.join(", ")))
 }
 
 /// Why the kernel did not come to its own end.
@@ -127,6 +145,27 @@ mod tests {
             report.take(line);
         }
         trouble(&report, end, Duration::from_secs(7))
+    }
+
+    #[test]
+    fn only_what_may_be_skipped_is() {
+        let mut report = Report::default();
+        for line in [
+            "ok 1 - a # SKIP no SVM",
+            "ok 2 - b",
+            "ok 3 - c # SKIP no MPX",
+        ] {
+            report.take(line);
+        }
+        for (may_skip, expected) in [
+            (&[][..], None),
+            (&["a", "b", "c"], None),
+            (&["c"], Some("skipped, and may not be: a")),
+            (&["b"], Some("skipped, and may not be: a, c")),
+        ] {
+            let may_skip: Vec<String> = may_skip.iter().copied().map(str::to_owned).collect();
+            assert_eq!(skipped(&report, &may_skip).as_deref(), expected);
+        }
     }
 
     #[test]

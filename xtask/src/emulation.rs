@@ -7,9 +7,19 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::tool::ToolError;
+
+/// Which program of the emulator runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EmulatorProgram {
+    /// A copy without the one known mistake of Bochs 3.0; QEMU needs none
+    Corrected,
+    /// The one that is installed
+    AsIs,
+}
 
 /// What is booted, and on what.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +31,7 @@ pub(crate) struct Boot<'b> {
     pub(crate) cpus: u32,
     /// The kernel's command line.
     pub(crate) command_line: &'b str,
+    pub(crate) emulator: EmulatorProgram,
 }
 
 /// Where the serial port's bytes go, in the folder of the emulation.
@@ -52,6 +63,8 @@ pub(crate) struct Emulation {
     /// What starts it; without standard streams yet.
     pub(crate) command: Command,
     pub(crate) program: &'static str,
+    /// How the program differs from the one that is installed.
+    pub(crate) corrections: Vec<String>,
     /// Finds in the emulator's own messages why it did not start the machine.
     pub(crate) complaint: fn(&str) -> Option<String>,
     /// Finds in the folder why the machine stopped.
@@ -177,6 +190,7 @@ mod tests {
             folder,
             command,
             program: "sh",
+            corrections: Vec::new(),
             complaint: |messages| messages.lines().next().map(str::to_owned),
             last_words: |_| None,
         }

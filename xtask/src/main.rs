@@ -6,6 +6,7 @@
 //! * `kernel_image` - builds the kernel
 //! * `tap` - what the kernel says about its scenarios
 //! * `emulation` - an emulator that runs, and what its serial port says
+//! * `bochs_correction` - the one mistake of Bochs that a copy of it is run without
 //! * `qemu`, `bochs` - how each is started
 //! * `machine` - which of them
 //! * `boot_cmd` - `cargo xtask boot`
@@ -24,6 +25,7 @@ mod kernel_image;
 mod tap;
 mod emulation;
 mod qemu;
+mod bochs_correction;
 mod bochs;
 mod machine;
 mod boot_cmd;

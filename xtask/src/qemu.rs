@@ -29,6 +29,7 @@ pub(crate) fn prepare(boot: &Boot<'_>) -> Result<Emulation, EmulationError> {
         folder,
         command,
         program: QEMU.name,
+        corrections: Vec::new(),
         complaint,
         last_words: |_| None,
     })

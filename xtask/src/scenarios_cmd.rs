@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::arguments::ScenariosArguments;
 use crate::boot_cmd::early_end;
-use crate::emulation::Boot;
+use crate::emulation::{Boot, EmulatorProgram};
 use crate::tap::Report;
 use crate::{Answer, CommandError, kernel_image, output};
 
@@ -23,6 +23,7 @@ pub(crate) fn execute(arguments: &ScenariosArguments) -> Result<Answer, CommandE
         cpu_model: machine.default_cpu(),
         cpus: 1,
         command_line: "list",
+        emulator: EmulatorProgram::AsIs,
     };
     let mut report = Report::default();
     let limit = machine.default_limit();

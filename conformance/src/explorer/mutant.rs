@@ -1,4 +1,4 @@
-//! Guards of the library that can be taken out: the files of `conformance/mutants`.
+//! Guards of the library that can be taken out: the files of `conformance/mutants/explorer`.
 //!
 //! A mutant is text that is replaced, not a patch with context, so that it goes on to apply while the code around
 //! it changes; a test holds that each finds its text exactly once.
@@ -60,7 +60,7 @@ impl Mutant {
     /// # Errors
     /// If one cannot be read.
     pub fn all() -> Result<Vec<Self>, String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants/explorer");
         let entries = fs::read_dir(&folder).map_err(|error| error.to_string())?;
         let mut mutants = Vec::new();
         for entry in entries {

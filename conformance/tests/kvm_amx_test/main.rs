@@ -136,6 +136,7 @@ mod permission {
         assert_eq!(permissions.freeze_guests().on_demand(), TILE_DATA);
     }
 
+    /// C12 · peers · Firecracker, Kata, Cloud Hypervisor · the permission was asked for in the wrong order, and errors differ by version
     #[test]
     fn asked_for_after_the_first_vcpu_it_is_refused_with_ebusy() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();
@@ -348,6 +349,9 @@ mod all_steps;
 
 mod every_order_of_loading;
 
+/// L57 · 2022, 2023 · ad856280ddea, 8647c52e9504, 18164f66e6c5 · states of older hosts were refused because the guest was not offered all of their components
+/// H9 · Linux 6.12, 7.2 · `KVM_SET_XSAVE` · an image may have components that the guest's CPUID does not
+///
 /// As `state_test` has it: a vCPU whose VMM has not said yet what it is offered.
 #[test]
 fn a_vcpu_that_is_offered_nothing_takes_an_image_of_all_that_needs_no_permission() {

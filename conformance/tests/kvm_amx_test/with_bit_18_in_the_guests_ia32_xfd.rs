@@ -51,6 +51,7 @@ fn an_intercepted_wrmsr_counts_at_once() {
     assert_eq!(vcpu.rdmsr_xfd_err(), BIT_18);
 }
 
+/// C10 · peers · Firecracker #5972, Hyperlight #1718 · XCR0, IA32_XSS or IA32_XFD were not part of a snapshot
 #[test]
 fn both_registers_are_preserved_over_a_save_and_a_load() {
     let enumeration = &SAPPHIRE_RAPIDS.enumeration();

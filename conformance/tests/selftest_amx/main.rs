@@ -184,6 +184,7 @@ mod with_permission {
         assert_eq!(loaded, Ok(()));
     }
 
+    /// L31 · 2022 · 063452fd94d1 · a permission was stored in place of those that were there before
     #[test]
     fn it_is_among_those_granted_after_the_request_and_not_before() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();

@@ -298,6 +298,9 @@ mod ia32_xss {
 mod lengths {
     use super::*;
 
+    /// Also L60.
+    ///
+    /// L59 · 2022 · cc04b6a21d43 · the compacted length in a guest's CPUID ignored which components are aligned to 64 bytes
     #[test]
     fn ebx_follows_every_xcr0_and_ia32_xss_as_on_the_cpu_itself() {
         for kind in Kind::all() {

@@ -342,6 +342,7 @@ mod tests {
         assert_eq!(Component::from_number(255), None);
     }
 
+    /// C16 · peers · barevisor, the crates x86 and raw-cpuid · a component newer than the code was refused, or dropped
     #[test]
     fn unknown_bits_survive_every_set_operation_and_are_shown() {
         let foreign = ComponentSet::from_bits(1 << 63 | 1 << 62 | 1 << 40 | 1);
@@ -358,6 +359,7 @@ mod tests {
         assert_eq!(numbers, [0, 40, 62]);
     }
 
+    /// C17 · peers · `OpenVMM` #3307, illumos, Hedron · a bitmap was assembled from EDX and EAX, or shifted, in 32 bits
     #[test]
     fn halves_are_edx_eax() {
         let set = ComponentSet::from_bits(0x0123_4567_89ab_cdef);

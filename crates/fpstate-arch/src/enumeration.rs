@@ -368,6 +368,7 @@ mod tests {
         (0xd, 12, leaf(0x18, 0, 1, 0)),
     ];
 
+    /// C2 · peers · Asterinas · the length of an area was read from the wrong sub-leaf of CPUID
     #[test]
     fn a_recorded_cpu_is_read_as_its_dump_says() {
         let genoa = Enumeration::read(RecordedLeaves(&GENOA));

@@ -182,6 +182,7 @@ mod tests {
         ]
     };
 
+    /// C8 · peers · `x86_vcpu`, barevisor, Hedron, ax-cpu · the rules of XCR0 were checked wrongly, or by a panic
     #[test]
     fn each_rule_of_xsetbv_is_named_when_it_is_broken() {
         for (value, error) in REFUSED {

@@ -73,6 +73,7 @@ macro_rules! assert_emits {
     };
 }
 
+/// C5 · peers · Hermit, SVSM, Hedron · XSAVE without REX.W keeps 32 bits of FIP and FDP
 #[test]
 fn each_wrapper_is_the_instruction_of_its_name() {
     assert_emits! {

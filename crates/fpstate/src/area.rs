@@ -277,7 +277,8 @@ impl<S> fmt::Debug for XsaveArea<'_, S> {
 }
 
 /// What a restore loads of a legacy region that stands under `xstate_bv` in an area of `format`
-/// (SDM 1, 13.8.1 and 13.8.2). Bytes that are not registers are zero.
+/// (SDM 1, 13.8.1 and 13.8.2). Reserved bytes of x87 stay with it, as in Linux, which copies them; those
+/// behind XMM15 are zero.
 pub(crate) fn as_restored(
     mut region: LegacyRegion,
     xstate_bv: ComponentSet,
@@ -285,6 +286,7 @@ pub(crate) fn as_restored(
 ) -> LegacyRegion {
     if !xstate_bv.contains(Component::X87) {
         region.initialise_x87();
+        region.reserved_5 = LegacyRegion::INITIAL.reserved_5;
     }
     if !xstate_bv.contains(Component::Sse) {
         region.initialise_xmm();
@@ -293,7 +295,6 @@ pub(crate) fn as_restored(
             Format::Standard | Format::Fxsave => {}
         }
     }
-    region.reserved_5 = LegacyRegion::INITIAL.reserved_5;
     region.tail = LegacyRegion::INITIAL.tail;
     region
 }
@@ -472,6 +473,7 @@ mod tests {
         })
     }
 
+    /// L13 · 2021 · f9dfb5e390fa, 9301982c424a · the initial image was what XSAVES had left of uninitialised memory
     #[test]
     fn a_new_area_is_in_the_initial_configuration_whatever_the_memory_held() {
         let cpu = avx_cpu();
@@ -492,6 +494,7 @@ mod tests {
         );
     }
 
+    /// C1 · peers · the crate xsave, Serenity, `DragonOS`, stdarch, `OpenVMM`, libkrun, Hyperlight, ACRN, Hedron, seL4 · a buffer of fixed length, shorter than what CPUID says
     #[test]
     fn memory_that_is_short_or_misaligned_is_given_back_with_the_figures() {
         let cpu = avx_cpu();
@@ -510,6 +513,7 @@ mod tests {
         assert!(matches!(error, AreaError::Misaligned { address } if address % 64 == 16));
     }
 
+    /// L39 · 2025 · a9d9c33132d4, CVE-2025-21632 · a debugger read the shadow-stack pointer of a task without shadow stack: a null pointer
     #[test]
     fn a_component_in_its_initial_configuration_has_no_bytes() {
         let cpu = avx_cpu();
@@ -552,6 +556,7 @@ mod tests {
         }
     }
 
+    /// L27 · 2021 · 145e9e0d8c6f, d298b03506d3, b2381acd3fd9 · a debugger wrote reserved bits of MXCSR, and the restore faulted in the kernel
     #[test]
     fn an_mxcsr_the_cpu_lacks_is_refused_and_changes_nothing() {
         let cpu = avx_cpu();

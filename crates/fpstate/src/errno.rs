@@ -16,6 +16,8 @@ pub enum Errno {
     Efault,
     /// Resource busy.
     Ebusy,
+    /// No such device: the CPU lacks it.
+    Enodev,
     /// Invalid argument.
     Einval,
     /// No space left.
@@ -33,6 +35,7 @@ impl Errno {
             Self::Enomem => 12,
             Self::Efault => 14,
             Self::Ebusy => 16,
+            Self::Enodev => 19,
             Self::Einval => 22,
             Self::Enospc => 28,
             Self::Eopnotsupp => 95,
@@ -47,6 +50,7 @@ impl fmt::Display for Errno {
             Self::Enomem => "ENOMEM",
             Self::Efault => "EFAULT",
             Self::Ebusy => "EBUSY",
+            Self::Enodev => "ENODEV",
             Self::Einval => "EINVAL",
             Self::Enospc => "ENOSPC",
             Self::Eopnotsupp => "EOPNOTSUPP",
@@ -67,6 +71,7 @@ mod tests {
             (Errno::Enomem, 12, "ENOMEM"),
             (Errno::Efault, 14, "EFAULT"),
             (Errno::Ebusy, 16, "EBUSY"),
+            (Errno::Enodev, 19, "ENODEV"),
             (Errno::Einval, 22, "EINVAL"),
             (Errno::Enospc, 28, "ENOSPC"),
             (Errno::Eopnotsupp, 95, "EOPNOTSUPP"),

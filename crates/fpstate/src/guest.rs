@@ -7,7 +7,10 @@ use fpstate_arch::component::ComponentSet;
 use crate::area::XsaveArea;
 use crate::guest_features::GuestFeatures;
 use crate::guest_registers::GuestRegisters;
-use crate::image::{ImportError, NotInMemory, StandardImage};
+use crate::image::StandardImage;
+use crate::image_state::ImageState;
+use crate::import::{ImportError, NotInMemory};
+use crate::loss::Loss;
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -161,6 +164,25 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         match &mut self.fpstate {
             Some(fpstate) => fpstate
                 .import(image, kept_elsewhere)
+                .map_err(GuestStateError::Import),
+            None => Err(GuestStateError::Running { guest }),
+        }
+    }
+
+    /// Replaces the state by one of any form and CPU, see [`XsaveArea::import_state`].
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import_state(
+        &mut self,
+        state: &ImageState<'_>,
+        kept_elsewhere: ComponentSet,
+        loss: Loss,
+    ) -> Result<(), GuestStateError> {
+        let guest = self.id;
+        match &mut self.fpstate {
+            Some(fpstate) => fpstate
+                .import_state(state, kept_elsewhere, loss)
                 .map_err(GuestStateError::Import),
             None => Err(GuestStateError::Running { guest }),
         }

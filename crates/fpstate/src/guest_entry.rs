@@ -160,7 +160,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         if self.is_sealed() {
             return self.expect_changes();
         }
-        if registers.xcr0 != self.cpu.host_xcr0() {
+        if self.reaches_xcr0() && registers.xcr0 != self.cpu.host_xcr0() {
             self.cpu.processor().xsetbv(registers.xcr0)?;
             self.loaded.xcr0 = Register::Guests;
         }
@@ -177,6 +177,11 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
         Ok(())
     }
 
+    /// With FXSAVE alone CR4.OSXSAVE is 0, and XSETBV raises #UD.
+    const fn reaches_xcr0(&self) -> bool {
+        !matches!(self.cpu.instructions().save().format(), Format::Fxsave)
+    }
+
     fn is_sealed(&self) -> bool {
         self.thread.active().residence() == Residence::Sealed
     }
@@ -185,7 +190,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
     /// host's back (TDX; Linux `tdx_load_host_xsave_state()`): they are written whatever they are.
     fn expect_changes(&mut self) -> Result<(), Fault> {
         let host_xcr0 = self.cpu.host_xcr0().components();
-        if self.cpu.instructions().save().format() != Format::Fxsave {
+        if self.reaches_xcr0() {
             self.loaded.xcr0 = Register::Guests;
         }
         if self.cpu.instructions().reaches_xss() {

@@ -450,6 +450,7 @@ mod tests {
         assert_eq!(layout.area_len(), 584);
     }
 
+    /// C13 · peers · delve, rr, older QEMU · offsets of Intel CPUs were used on AMD
     #[test]
     fn the_standard_format_takes_the_offsets_of_this_vendor() {
         let intel = cpu(&SAPPHIRE_RAPIDS);
@@ -465,6 +466,7 @@ mod tests {
         );
     }
 
+    /// L51 · 2025 · 15d51a2f6f3f, a758ae2885ea, cbe8e4dab16c, 031b33ef1a6a · the component with the highest number was taken for the last one; APX lies before others
     #[test]
     fn the_area_ends_with_the_largest_end_and_not_with_the_highest_bit() {
         let apx = cpu(&[(2, 0x100, 0x240, 0), (9, 8, 0xa80, 0), (19, 128, 960, 0)]);

@@ -283,6 +283,8 @@ mod tests {
         assert_eq!(left_out(&no_bit, EVERYTHING), expected);
     }
 
+    /// L50 · 2024 · 2848ff28d180 · IA32_XSS got the bit of LBR where XSAVES does not manage it: #GP
+    ///
     /// Linux 2848ff28d180: architectural LBR may be announced without XSAVES managing it.
     #[test]
     fn lbr_that_xsaves_does_not_manage_is_no_component() {

@@ -39,8 +39,23 @@
 //! * [`boxed`] - boxed memory (feature `alloc`)
 //! * [`area`] - bytes and the layout they obey
 //! * [`ownership`] - where a state is: memory, registers, both
+//! * [`errno`] - what a Linux-compatible kernel answers
+//! * [`image_state`] - [`ImageState`]: the registers in an image or an area, whatever its form
+//! * [`loss`] - what may be lost where a state does not fit
+//! * [`image_error`] - why bytes are not an image
+//! * `image_faults` - the rules that several forms of images share
 //! * [`image`] - a standard-format image from elsewhere, checked
+//! * [`compacted_image`] - a compacted one
+//! * [`fxsave_image`] - FXSAVE's 512 bytes
+//! * `uabi_rules` - the rules that KVM and ptrace share
+//! * [`kvm_image`] - the image of `KVM_SET_XSAVE`
+//! * [`ptrace_image`] - the image of `NT_X86_XSTATE`
+//! * [`import`] - a state from elsewhere becomes the state of an area
+//! * [`export`] - a state becomes an image
+//! * [`uabi_export`] - an image as KVM and ptrace hand it out
 //! * [`signal_frame`] - the image in a Linux signal frame
+//! * [`sigreturn`] - what Linux restores from one, any one
+//! * [`signal_frame_export`] - writes one
 //! * [`instructions`] - which instructions a CPU switches with
 //! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
 //! * [`switch_error`] - why a switch is refused
@@ -48,7 +63,6 @@
 //! * [`state`] - [`Fpstate`]: area, components and XFD that always agree
 //! * [`cpu`] - [`CpuFpu`]: whose state a CPU's registers hold
 //! * [`cpu_life`] - it comes online, sleeps, idles
-//! * [`errno`] - what a Linux-compatible kernel answers
 //! * [`left_out`] - which components are not offered, and why
 //! * [`contradiction`] - how CPUID contradicts itself
 //! * [`offer`] - [`Offer`]: what a kernel offers on CPUs of one kind
@@ -92,8 +106,23 @@ pub mod storage;
 pub mod boxed;
 pub mod area;
 pub mod ownership;
+pub mod errno;
+pub mod image_state;
+pub mod loss;
+pub mod image_error;
+mod image_faults;
 pub mod image;
+pub mod compacted_image;
+pub mod fxsave_image;
+mod uabi_rules;
+pub mod kvm_image;
+pub mod ptrace_image;
+pub mod import;
+pub mod export;
+pub mod uabi_export;
 pub mod signal_frame;
+pub mod sigreturn;
+pub mod signal_frame_export;
 pub mod instructions;
 pub mod switch;
 pub mod switch_error;
@@ -101,7 +130,6 @@ pub mod decision;
 pub mod state;
 pub mod cpu;
 pub mod cpu_life;
-pub mod errno;
 pub mod left_out;
 pub mod contradiction;
 pub mod offer;
@@ -124,30 +152,41 @@ mod misuse;
 pub use area::{AreaError, ComponentError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
+pub use compacted_image::CompactedImage;
 pub use contradiction::Contradiction;
 pub use cpu::CpuFpu;
 pub use cpu_life::{BringUpError, ControlRegisters};
 pub use decision::Decided;
 pub use device_not_available::{DeviceNotAvailable, DeviceNotAvailableError};
 pub use errno::Errno;
+pub use export::ExportError;
+pub use fxsave_image::FxsaveImage;
 pub use growth::{Expansion, ResizeError};
 pub use guest::{GuestFpu, GuestStateError};
 pub use guest_entry::{AfterExit, GuestEntry, GuestEntryError, VmExit};
 pub use guest_features::{GuestFeatures, GuestFeaturesError};
 pub use guest_registers::{GuestRegisterError, Interception};
 pub use guest_switch::{EnterError, LeaveError};
-pub use image::{ImageError, ImportError, NotInMemory, StandardImage};
+pub use image::StandardImage;
+pub use image_error::ImageError;
+pub use image_state::ImageState;
+pub use import::{ImportError, NotInMemory};
 pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
+pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};
 pub use left_out::LeftOut;
+pub use loss::{Loss, LossError};
 pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
+pub use ptrace_image::PtraceImage;
 pub use signal_frame::{SignalFrame, SignalFrameError};
+pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
 pub use thread::{ForkError, LifeError, ThreadFpu};
+pub use uabi_export::ImageOrigin;

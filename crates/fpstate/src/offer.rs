@@ -355,6 +355,7 @@ mod tests {
         assert_eq!(left_out, expected);
     }
 
+    /// L67 · 2025 · 7bc4ed75f2d6 · every thread had room for CET_S, which only guests use
     #[test]
     fn states_have_room_for_what_is_theirs() {
         let cpu = emerald_rapids().enumeration();
@@ -413,6 +414,7 @@ mod tests {
         assert!(offer.left_out().any(|left_out| left_out == hidden));
     }
 
+    /// L64 · 2025 · 69cc3e886582 · guests were offered one of the two CET components
     #[test]
     fn guests_have_both_cet_components_or_none() {
         for hidden in [Component::CetU, Component::CetS] {
@@ -493,6 +495,8 @@ mod tests {
         }
     }
 
+    /// L52 · 2025 · ea68e39190cf · APX and MPX, which share bytes of the standard format, were both enabled
+    ///
     /// Linux ea68e39190cf.
     #[test]
     fn xsave_with_apx_beside_mpx_is_given_up_unless_one_is_hidden() {

@@ -298,6 +298,7 @@ mod tests {
         assert!(!supervisor.is_empty() && layout.components().contains_all(supervisor));
     }
 
+    /// L58 · 2023 · 55cd57b596e8, 6be3ae45f567 · XTILECFG was announced where XTILEDATA was not permitted, and XSETBV of what is announced raised #GP
     #[test]
     fn a_guest_is_not_offered_a_tile_configuration_without_tile_data() {
         let cpu = emerald_rapids().enumeration();
@@ -355,6 +356,7 @@ mod tests {
     /// Standard format: tile configuration ends at 0xb00, tiles at 0x2b00; 4 bytes of magic.
     const FRAME: usize = 700 + 0x2b00 + 4;
 
+    /// L30 · 2021 · `AT_MINSIGSTKSZ` · the frame had grown over the length that alternate signal stacks were promised to need
     #[test]
     fn every_threads_signal_stack_has_to_hold_the_larger_frame() {
         let cpu = emerald_rapids().enumeration();
@@ -389,6 +391,7 @@ mod tests {
         assert_eq!(permissions.request(&offer, Threads, TILES, small), Ok(()));
     }
 
+    /// Also L30.
     #[test]
     fn small_signal_stacks_are_refused_from_the_first_grant_on() {
         let cpu = emerald_rapids().enumeration();

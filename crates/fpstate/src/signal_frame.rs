@@ -7,16 +7,62 @@ use fpstate_arch::component::ComponentSet;
 use fpstate_arch::enumeration::Enumeration;
 use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion};
 
-use crate::image::{ImageError, StandardImage};
+use crate::image::StandardImage;
+use crate::image_error::ImageError;
 use crate::layout::{Layout, LayoutError};
 
 /// "FPXS": the frame has an XSAVE image, not FXSAVE's 512 bytes alone.
-const MAGIC1: u32 = 0x4650_5853;
+pub(crate) const MAGIC1: u32 = 0x4650_5853;
 /// "FPXE": stands directly behind the image.
-const MAGIC2: u32 = 0x4650_5845;
-const MAGIC2_LEN: usize = 4;
+pub(crate) const MAGIC2: u32 = 0x4650_5845;
+pub(crate) const MAGIC2_LEN: usize = 4;
 
-/// What Linux writes into the bytes that the legacy region leaves to software (`fpx_sw_bytes`).
+/// Bytes 464 to 511 of a frame's image, any content (`fpx_sw_bytes`; its padding is 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SoftwareBytes {
+    pub(crate) magic1: u32,
+    pub(crate) extended_size: u32,
+    pub(crate) xfeatures: ComponentSet,
+    pub(crate) xstate_size: u32,
+}
+
+impl SoftwareBytes {
+    pub(crate) fn of(region: &LegacyRegion) -> Self {
+        // The tail starts at byte 416; software's bytes start at 464.
+        let fields = region.tail.get(464 - 416..).unwrap_or(&[]);
+        let (magic1, fields) = take_u32(fields);
+        let (extended_size, fields) = take_u32(fields);
+        let (low, fields) = take_u32(fields);
+        let (high, fields) = take_u32(fields);
+        let (xstate_size, _) = take_u32(fields);
+        Self {
+            magic1,
+            extended_size,
+            xfeatures: ComponentSet::from_halves(low, high),
+            xstate_size,
+        }
+    }
+
+    pub(crate) fn bytes(self) -> impl Iterator<Item = u8> {
+        let Self {
+            magic1,
+            extended_size,
+            xfeatures,
+            xstate_size,
+        } = self;
+        magic1
+            .to_le_bytes()
+            .into_iter()
+            .chain(extended_size.to_le_bytes())
+            .chain(xfeatures.bits().to_le_bytes())
+            .chain(xstate_size.to_le_bytes())
+            .chain([0; 28])
+    }
+}
+
+/// What Linux writes into the bytes that the legacy region leaves to software (`fpx_sw_bytes`), of a
+/// frame that is to be whole: for a process that reads its own frames. What `sigreturn` makes of
+/// any frame is [`Sigreturn`](crate::Sigreturn).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalFrame {
     /// Bytes of the image and the second magic number: `extended_size`.
@@ -34,14 +80,12 @@ impl SignalFrame {
     /// [`SignalFrameError::Magic1`] for a frame with FXSAVE's bytes only;
     /// [`SignalFrameError::Sizes`] when the sizes contradict each other.
     pub fn from_legacy_region(bytes: &[u8; LEGACY_REGION_LEN]) -> Result<Self, SignalFrameError> {
-        // The tail starts at byte 416; software's bytes start at 464.
-        let tail = LegacyRegion::from_bytes(bytes).tail;
-        let fields = tail.get(464 - 416..).unwrap_or(&[]);
-        let (magic1, fields) = take_u32(fields);
-        let (extended_size, fields) = take_u32(fields);
-        let (low, fields) = take_u32(fields);
-        let (high, fields) = take_u32(fields);
-        let (xstate_size, _) = take_u32(fields);
+        let SoftwareBytes {
+            magic1,
+            extended_size,
+            xfeatures,
+            xstate_size,
+        } = SoftwareBytes::of(&LegacyRegion::from_bytes(bytes));
         if magic1 != MAGIC1 {
             return Err(SignalFrameError::Magic1 { found: magic1 });
         }
@@ -57,7 +101,6 @@ impl SignalFrame {
         {
             return Err(sizes);
         }
-        let xfeatures = ComponentSet::from_halves(low, high);
         Ok(Self {
             extended_size,
             xstate_size,
@@ -103,7 +146,7 @@ impl SignalFrame {
 }
 
 /// A little-endian 32-bit field and what follows it; 0 beyond the end.
-fn take_u32(bytes: &[u8]) -> (u32, &[u8]) {
+pub(crate) fn take_u32(bytes: &[u8]) -> (u32, &[u8]) {
     bytes
         .split_first_chunk()
         .map_or((0, &[]), |(field, rest)| (u32::from_le_bytes(*field), rest))

@@ -4,8 +4,11 @@ use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::xfd::Xfd;
 
 use crate::area::{AreaError, XsaveArea};
-use crate::image::{ImportError, NotInMemory, StandardImage};
+use crate::image::StandardImage;
+use crate::image_state::ImageState;
+use crate::import::{ImportError, NotInMemory};
 use crate::layout::{Layout, LayoutError};
+use crate::loss::Loss;
 use crate::ownership::{CpuId, Identities, Residence, StateId};
 use crate::storage::AreaStorage;
 use crate::switch::StateFacts;
@@ -242,6 +245,22 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     ) -> Result<(), ImportError> {
         self.in_memory().map_err(ImportError::NotInMemory)?;
         self.area.import(image, kept_elsewhere)?;
+        self.edited();
+        Ok(())
+    }
+
+    /// Replaces the state by one of any form and CPU, see [`XsaveArea::import_state`].
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import_state(
+        &mut self,
+        state: &ImageState<'_>,
+        kept_elsewhere: ComponentSet,
+        loss: Loss,
+    ) -> Result<(), ImportError> {
+        self.in_memory().map_err(ImportError::NotInMemory)?;
+        self.area.import_state(state, kept_elsewhere, loss)?;
         self.edited();
         Ok(())
     }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use fpstate::{Restore, Restoring, Save};
+use fpstate::{Restore, Restoring, Save, Switch};
 use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0};
 use fpstate_native::Ring0Processor;
 
@@ -37,7 +37,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     let xcr0 = bench.cpu.processor().xgetbv().map_err(faulted)?;
     bench.user_writes(61)?;
     for _ in 0..STEPS {
-        run_once(&mut bench, &mut guest)?;
+        let switch = run_once(&mut bench, &mut guest)?;
         if area(&mut guest) != before {
             return Err(failed("the memory of a sealed state was written"));
         }
@@ -45,21 +45,22 @@ fn run(twin: Twin) -> Result<(), Outcome> {
             return Err(failed("the host's XCR0 is not back"));
         }
         bench.user_finds(61)?;
+        if switch.restore != Restore::Nothing || switch.save == Save::Nothing {
+            return Err(failed(format!("entering does {switch:?}")));
+        }
     }
     bench.run_to_end(&mut guest)
 }
 
-fn run_once(bench: &mut Workbench, guest: &mut Guest) -> Result<(), Outcome> {
+fn run_once(bench: &mut Workbench, guest: &mut Guest) -> Result<Switch, Outcome> {
     let switch = bench
         .thread
         .enter_guest(&mut guest.vcpu.fpu, &mut bench.cpu, Restoring::Now)
         .map_err(failed)?;
-    if switch.restore != Restore::Nothing || switch.save == Save::Nothing {
-        return Err(failed(format!("entering does {switch:?}")));
-    }
     let stop = run_entered(&mut bench.host(), &mut guest.vcpu).map_err(failed)?;
     leave(&mut bench.host(), &mut guest.vcpu).map_err(failed)?;
-    require_step(stop)
+    require_step(stop)?;
+    Ok(switch)
 }
 
 fn area(guest: &mut Guest) -> Option<Vec<u8>> {

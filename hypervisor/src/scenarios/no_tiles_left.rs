@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use fpstate_arch::Component;
 
-use crate::guest_code::{examine, parameter};
+use crate::guest_code::examine;
 use crate::guest_memory::FOUND_IMAGE;
 use crate::scenario::{Outcome, Scenario, Twin, failed};
 use crate::tile_bench::TileBench;
@@ -36,9 +36,7 @@ fn run(twin: Twin) -> Result<(), Outcome> {
     if twin == Twin::Whole {
         fpu.reset().map_err(failed)?;
     }
-    let enabled = fpu.features().user();
-    let mut again = tiles.bench.guest(examine(), fpu);
-    again.set(parameter::XCR0, enabled.bits());
+    let mut again = tiles.guest(examine(), fpu);
     tiles.bench.run_to_end(&mut again)?;
     require_zeros(&again, &places)
 }

@@ -1,5 +1,5 @@
 //! A CPU is reset between two turns of a thread, and started again: what it held is gone, what was saved is
-//! not.
+//! not. The CPU has been made ready for guests before, where it can have any.
 
 use alloc::string::{String, ToString};
 
@@ -8,6 +8,7 @@ use crate::scenario::{Outcome, Scenario, Twin};
 use crate::scheduler::Scheduler;
 use crate::trap::cpu_number;
 use crate::user_thread::{Task, UserThread};
+use crate::virtualization::Virtualization;
 use crate::{percpu, smp};
 
 /// The scenario.
@@ -32,14 +33,17 @@ fn attempt(twin: Twin, cpu: usize) -> Result<(), String> {
     }
     let scheduler = Scheduler::new(rules);
     scheduler.add(UserThread::filling(1)?);
-    let turns = |most| {
-        let run = smp::run_on(cpu, || scheduler.run_some(most));
-        run.map_err(|error| error.to_string())?
-    };
-    smp::run_on(cpu, percpu::bring_up).map_err(|error| error.to_string())??;
+    let turns = |most| on(cpu, || scheduler.run_some(most))?;
+    on(cpu, percpu::bring_up)??;
+    on(cpu, Virtualization::of_this_cpu)?;
     turns(5)?;
+    on(cpu, Virtualization::leave_this_cpu)?;
     smp::restart(cpu).map_err(|error| error.to_string())?;
     turns(u32::MAX)
+}
+
+fn on<R: Send>(cpu: usize, f: impl FnOnce() -> R + Send) -> Result<R, String> {
+    smp::run_on(cpu, f).map_err(|error| error.to_string())
 }
 
 const fn wish(task: &Task) -> Wish {

@@ -1,4 +1,4 @@
-//! VMX operation: a CPU enters it once and never leaves it.
+//! VMX operation: a CPU is in it from its first guest on, until it goes offline.
 
 use alloc::boxed::Box;
 use core::arch::asm;
@@ -81,8 +81,26 @@ pub fn begin() -> Result<(), Unavailable> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Unavailable::VmxonFailed),
+        _ => {
+            disable();
+            Err(Unavailable::VmxonFailed)
+        }
     }
+}
+
+/// Leaves VMX operation, if this CPU is in it: it holds INIT back (SDM 3, 24.8).
+pub fn end() {
+    if Cr4::read().contains(Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS) {
+        // SAFETY: CR4.VMXE says that `begin` came before; no VMCS is current between two entries.
+        unsafe { asm!("vmxoff") };
+        disable();
+    }
+}
+
+/// Clears CR4.VMXE, outside VMX operation.
+fn disable() {
+    // SAFETY: nothing but VMX operation needs it.
+    unsafe { Cr4::update(|cr4| cr4.remove(Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS)) };
 }
 
 fn unlock() -> Result<(), Unavailable> {

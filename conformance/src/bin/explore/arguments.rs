@@ -14,7 +14,7 @@ an action that was done in no exhausted world (unless worlds are named), or a mu
   --workers N        threads that share the work (as many as there are CPUs)
   --states N         give up after about so many states of a world
   --negligence NAME  a kernel that does this wrong
-  --mutants          builds the library with each mutant of conformance/mutants in a copy of the sources, and
+  --mutants          builds the library with each mutant of conformance/mutants/explorer in a copy of the sources, and
                      searches the mutant's world for it
 ";
 

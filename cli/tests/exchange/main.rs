@@ -1,0 +1,11 @@
+//! Guests and their images on other CPUs: `fpstate baseline`, `convert`,
+//! `check`; and the pages about them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod asked;
+mod baseline;
+mod check;
+mod convert;
+mod images;
+mod pages;

@@ -1,0 +1,236 @@
+//! A state that comes from elsewhere becomes the state of an area.
+
+use core::fmt;
+
+use fpstate_arch::component::{Component, ComponentSet};
+
+use crate::area::XsaveArea;
+use crate::image::StandardImage;
+use crate::image_state::ImageState;
+use crate::loss::{Loss, LossError};
+use crate::ownership::{CpuId, Residence};
+use crate::storage::AreaStorage;
+
+impl<S: AreaStorage> XsaveArea<'_, S> {
+    /// Replaces the state in this area by `image`. Components the image does not have become
+    /// initial; supervisor components, which no standard-format image has, stay as they are, and
+    /// so do the components `kept_elsewhere` (PKRU, which is switched on its own), which are
+    /// neither read nor written.
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub fn import(
+        &mut self,
+        image: &StandardImage<'_>,
+        kept_elsewhere: ComponentSet,
+    ) -> Result<(), ImportError> {
+        self.import_state(&image.state(), kept_elsewhere, Loss::Reject)
+    }
+
+    /// Replaces the state in this area by `state`, of whatever form and of whatever CPU.
+    ///
+    /// * Components that the image speaks of (its layout's) are as they are there.
+    /// * Other user components become initial; other supervisor components stay as they are.
+    /// * Components `kept_elsewhere` (PKRU, which is switched on its own) are neither read nor
+    ///   written.
+    /// * An MXCSR of its own makes SSE live in a compacted area, where nothing else would carry it
+    ///   (SDM 1, 13.10): the one difference from Linux, which leaves XSTATE_BV as the image had it
+    ///   and loses MXCSR at the next XRSTORS.
+    ///
+    /// # Errors
+    /// What has no room here and may not be lost. Nothing is changed then.
+    pub fn import_state(
+        &mut self,
+        state: &ImageState<'_>,
+        kept_elsewhere: ComponentSet,
+        loss: Loss,
+    ) -> Result<(), ImportError> {
+        if kept_elsewhere.intersects(ComponentSet::LEGACY) {
+            return Err(ImportError::LegacyKeptElsewhere {
+                found: kept_elsewhere,
+            });
+        }
+        let state = state
+            .without(kept_elsewhere)
+            .limited_to(self.layout(), loss)?;
+        let supervisor = self.layout().enumeration().supervisor_components();
+        let preserved = supervisor
+            .difference(state.layout().components())
+            .union(kept_elsewhere);
+        self.replace(&state.legacy(), state.live(), preserved, |component| {
+            state.extended(component)
+        });
+        Ok(())
+    }
+
+    /// Replaces the state by the `wanted` components of `source`'s, as far as there is room; the
+    /// others become initial.
+    ///
+    /// # Errors
+    /// [`ImportError::Length`]; nothing is changed then.
+    pub(crate) fn take_over<T: AreaStorage>(
+        &mut self,
+        source: &XsaveArea<'_, T>,
+        wanted: ComponentSet,
+    ) -> Result<(), ImportError> {
+        let room = self.layout().components();
+        let wanted = source.xstate_bv().intersection(wanted).intersection(room);
+        self.check_lengths(wanted, |component| source.extended(component))?;
+        let nothing = ComponentSet::EMPTY;
+        self.replace(&source.legacy(), wanted, nothing, |component| {
+            source.extended(component)
+        });
+        Ok(())
+    }
+
+    fn check_lengths<'b>(
+        &self,
+        wanted: ComponentSet,
+        bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
+    ) -> Result<(), ImportError> {
+        for placed in self.layout().extended_components() {
+            let (component, needed) = (placed.component(), placed.range().len());
+            match bytes_of(component).map(<[u8]>::len) {
+                Some(found) if found != needed && wanted.contains(component) => {
+                    return Err(ImportError::Length {
+                        component,
+                        found,
+                        needed,
+                    });
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why an image cannot become this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The image has live components for which the state has no room.
+    NoRoom {
+        /// The image's live components, but for those that may be lost.
+        found: ComponentSet,
+        /// The state's components.
+        room: ComponentSet,
+    },
+    /// A component's length differs between the image's CPU and this one.
+    Length {
+        /// The component.
+        component: Component,
+        /// Bytes in the image.
+        found: usize,
+        /// Bytes in the state.
+        needed: usize,
+    },
+    /// x87 and SSE cannot be kept elsewhere: they are one region with MXCSR.
+    LegacyKeptElsewhere {
+        /// The components given.
+        found: ComponentSet,
+    },
+    /// The state has supervisor components, which are in registers and in no image of this format.
+    NotInImage {
+        /// These components.
+        found: ComponentSet,
+    },
+    /// The state is not in memory.
+    NotInMemory(NotInMemory),
+    /// The state is not in the registers of the CPU that the image was made of.
+    NotInRegisters {
+        /// The CPU.
+        cpu: CpuId,
+        /// Where the state is.
+        residence: Residence,
+    },
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { found, room } => {
+                write!(
+                    f,
+                    "the image has {}; the state has room for {room}",
+                    found.difference(*room)
+                )
+            }
+            Self::Length {
+                component,
+                found,
+                needed,
+            } => {
+                write!(
+                    f,
+                    "{component} has {found} bytes in the image and {needed} here"
+                )
+            }
+            Self::NotInRegisters { cpu, residence } => {
+                write!(
+                    f,
+                    "the state is not in the registers of {cpu} but {residence:?}"
+                )
+            }
+            Self::LegacyKeptElsewhere { found } => {
+                write!(f, "{found} kept elsewhere; allowed: extended components")
+            }
+            Self::NotInImage { found } => {
+                write!(
+                    f,
+                    "{found} would be lost: a standard-format image has no supervisor state"
+                )
+            }
+            Self::NotInMemory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ImportError {}
+
+impl From<LossError> for ImportError {
+    fn from(error: LossError) -> Self {
+        match error {
+            LossError::NoRoom {
+                found,
+                refused,
+                room,
+            } => Self::NoRoom {
+                found: found.intersection(room).union(refused),
+                room,
+            },
+            LossError::Length {
+                component,
+                found,
+                needed,
+            } => Self::Length {
+                component,
+                found,
+                needed,
+            },
+        }
+    }
+}
+
+/// The area does not hold the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotInMemory {
+    /// The registers of a CPU hold the only copy.
+    InRegisters {
+        /// The CPU.
+        cpu: CpuId,
+    },
+    /// The hardware keeps the state (SEV-ES, TDX).
+    Sealed,
+}
+
+impl fmt::Display for NotInMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InRegisters { cpu } => write!(f, "the state is in the registers of {cpu}"),
+            Self::Sealed => f.write_str("the state is sealed by the hardware"),
+        }
+    }
+}
+
+impl core::error::Error for NotInMemory {}
