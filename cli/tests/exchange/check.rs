@@ -218,19 +218,19 @@ fn a_snapshot_that_is_none_is_refused_with_the_byte() {
     let cut = file("cut.json", &whole[..100]);
     assert_refused(
         &["check", &cut, "--cpu", "genoa"],
-        "no snapshot: at byte 99: EOF",
+        "no snapshot of fpstate-kvm: byte 99: EOF",
     );
     let other = file("other.json", b"{\n  \"cpu\": 7\n}\n");
     assert_refused(
         &["check", &other, "--cpu", "genoa"],
-        "no snapshot: at byte 11: ",
+        "no snapshot of fpstate-kvm: byte 11: ",
     );
     let newer = String::from_utf8(whole).unwrap();
     let newer = newer.replacen("\"version\":1", "\"version\":99", 1);
     let newer = file("newer.json", newer.as_bytes());
     assert_refused(
         &["check", &newer, "--cpu", "genoa"],
-        "no snapshot: at byte ",
+        "no snapshot of fpstate-kvm: byte ",
     );
 }
 
