@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::baseline::user_components;
 use crate::check::{Reason, Rules, Target, frame_form, reasons};
-use crate::component_list::{self, names};
+use crate::component_list::{self, joined, names};
 use crate::cpu_choice::{CpuChoice, Source};
 use crate::image_arguments::CheckArguments;
 use crate::image_maker::Maker;
@@ -236,8 +236,8 @@ impl CheckReport {
     /// What was compared, and what a yes leaves open.
     fn print_notes(&self) -> io::Result<()> {
         if let Some(components) = &self.xstate_bv_components {
-            print_line(&format!("XSTATE_BV: {}", list(components)))?;
-            print_line(&format!("allowed: {}", list(&self.allowed_components)))?;
+            print_line(&format!("XSTATE_BV: {}", joined(components)))?;
+            print_line(&format!("allowed: {}", joined(&self.allowed_components)))?;
         }
         if let (Some(because), true) = (&self.fx_only, self.reasons.is_empty()) {
             print_line(&format!(
@@ -249,15 +249,8 @@ impl CheckReport {
         }
         print_line(&format!(
             "not compared: the places of {}, which differ between CPUs; --from says which made it",
-            list(&self.places_not_compared)
+            joined(&self.places_not_compared)
         ))
-    }
-}
-
-fn list(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => names.join("+"),
     }
 }
 

@@ -7,7 +7,7 @@ use fpstate_arch::{Component, Enumeration, Xcr0};
 use serde::Serialize;
 
 use crate::baseline::user_components;
-use crate::component_list::{self, ComponentsError, names};
+use crate::component_list::{self, ComponentsError, joined, names};
 use crate::conversion::{ConversionError, Converted, Kept, Refusal, TargetFormat, convert};
 use crate::cpu_choice::CpuChoice;
 use crate::image_arguments::{AreaFormat, ConvertArguments};
@@ -214,13 +214,13 @@ impl ConvertReport {
 
     fn print(&self) -> io::Result<()> {
         print_line(&self.image.description(self.thread))?;
-        print_line(&format!("in use: {}", join(&self.live)))?;
+        print_line(&format!("in use: {}", joined(&self.live)))?;
         if let Some(reason) = &self.reason {
             print_line(&format!("not converted: {reason}"))?;
             return self.refused.iter().try_for_each(RefusedReport::print);
         }
         if !self.dropped.is_empty() {
-            print_line(&format!("left out: {}", join(&self.dropped)))?;
+            print_line(&format!("left out: {}", joined(&self.dropped)))?;
         }
         if let Some(output) = &self.output {
             print_line(&output.description(None))?;
@@ -245,13 +245,6 @@ impl ConvertReport {
         }
         align_right(&mut table, &[1, 2, 3]);
         print_table(&table)
-    }
-}
-
-fn join(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => names.join("+"),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn of_subject(subject: &Subject) -> String {
         many => format!(", {many} threads"),
     };
     let (kind, len) = (subject.kind.name(), grouped(subject.len));
-    format!("{}: {kind}, {len} bytes{threads}", subject.path.display())
+    format!("{:?}: {kind}, {len} bytes{threads}", subject.path)
 }
 
 /// What the image of a thread is, and what of it is live.

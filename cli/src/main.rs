@@ -1,5 +1,6 @@
 //! The `fpstate` command.
 //!
+//! * `json_help` - what `--json` prints, for the help
 //! * `image_arguments`, `inspect_arguments`, `arguments` - what can be asked for
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
@@ -32,6 +33,7 @@
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
 
+mod json_help;
 mod image_arguments;
 mod inspect_arguments;
 mod arguments;

@@ -10,7 +10,7 @@ use crate::elf_core::LayoutNote;
 use crate::file_kind::FileKind;
 use crate::image_cpu::{Candidates, Extent, ImageCpu, ImageCpuError, Wanted};
 use crate::saved_file::SavedFile;
-use crate::saved_image::{Form, Place, SavedImage, Unsaid, frame_bytes};
+use crate::saved_image::{Form, LONGEST_IMAGE, Place, SavedImage, Unsaid, frame_bytes};
 
 /// A file that was read.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Thread {
 pub(crate) enum SubjectError {
     #[error("{place}: {error}")]
     Cpu { place: Place, error: ImageCpuError },
+    #[error("{place}: its layout has {needed} bytes; allowed: {LONGEST_IMAGE}")]
+    Area { place: Place, needed: usize },
     #[error("{0}")]
     Image(#[from] BrokenImage),
 }
@@ -69,7 +71,12 @@ impl Subject {
             let cpu = finder.cpu_of(&image)?;
             let thread = Thread { image, cpu };
             // Judged here once, and not only when it is its turn to be shown.
-            thread.state()?;
+            let state = thread.state()?;
+            // A frame names components without having their bytes, and a dump gives them any length.
+            let (place, needed) = (thread.image.place, state.layout().area_len());
+            if needed > LONGEST_IMAGE {
+                return Err(SubjectError::Area { place, needed });
+            }
             Ok(thread)
         });
         Ok(Self {

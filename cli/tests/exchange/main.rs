@@ -11,5 +11,6 @@ mod baseline;
 mod check;
 mod convert;
 mod forms;
+mod help;
 mod images;
 mod pages;

@@ -1,6 +1,7 @@
 //! Signal frames: bytes with "FPXS" at 464 and "FPXE" behind the image.
 
 use fpstate_arch::ComponentSet;
+use fpstate_model::Profile;
 
 use crate::file::{TestFile, json, refusal, text};
 use crate::made_images::{cpu, signal_frame, standard};
@@ -101,4 +102,26 @@ fn sizes_that_contradict_each_other_make_it_fx_only_and_missing_bytes_an_error()
     bytes[528] = 1;
     let line = refusal(&["inspect", TestFile::of(&bytes).name()]);
     assert!(line.contains("reserved header byte 528 is 0x1"), "{line}");
+}
+
+#[test]
+fn a_dump_that_gives_a_component_gigabytes_takes_no_gigabytes() {
+    let dump = Profile::GENOA.text().replace(
+        "00000008-00000980-00000000-00000000 [SL 09]",
+        "FFFFFF00-00000980-00000000-00000000 [SL 09]",
+    );
+    let dump = TestFile::of(dump.as_bytes());
+    // PKRU is listed and not in use: none of its bytes have to be there.
+    let genoa = cpu("genoa");
+    let avx = ComponentSet::from_bits(7);
+    let mut bytes = signal_frame(&genoa, avx, &standard(&genoa, avx, avx));
+    bytes[473] = 2;
+    let frame = TestFile::of(&bytes);
+    assert_eq!(
+        json(&["inspect", frame.name(), "--cpu", "genoa"], 0)["len"],
+        836
+    );
+    let line = refusal(&["inspect", frame.name(), "--cpu", dump.name()]);
+    let expected = "signal frame: its layout has 4294969472 bytes; allowed: 1048576";
+    assert!(line.contains(expected), "{line}");
 }
