@@ -2,7 +2,7 @@
 
 use std::io;
 
-use fpstate::{FrameForm, Layout};
+use fpstate::Layout;
 use fpstate_arch::{Component, ComponentSet, Format};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::image_maker::Maker;
 use crate::kernel_answer::{self, KernelAnswer};
 use crate::output::{print_json, print_line};
 use crate::saved_file::SavedFile;
-use crate::saved_image::{Form, SavedImage};
+use crate::saved_image::{self, Form, SavedImage};
 use crate::{Answer, CommandError};
 
 /// Whether an image can be restored somewhere.
@@ -140,10 +140,7 @@ fn fx_only(image: &SavedImage, target: &Target<'_>) -> Option<String> {
         return None;
     }
     let layout = Layout::standard(&target.cpu.enumeration, target.components(image)).ok()?;
-    match frame_form(image.bytes(), &layout, target.cpu.mxcsr_mask())? {
-        FrameForm::FxOnly(because) => Some(because.to_string()),
-        FrameForm::Full => None,
-    }
+    frame_form(image.bytes(), &layout, target.cpu.mxcsr_mask()).and_then(saved_image::fx_only)
 }
 
 /// The format, in a word or two.

@@ -29,6 +29,8 @@ struct ConvertReport {
     thread: Option<u32>,
     /// `null` where nothing was written.
     output: Option<ImageReport>,
+    /// Why of a signal frame the first 512 bytes alone are converted; `null` for all of it.
+    fx_only: Option<String>,
     /// What a snapshot has beside its image, which is all that is written.
     not_in_output: Vec<String>,
     /// Components in use, by name.
@@ -172,6 +174,7 @@ impl ConvertReport {
             },
             thread: image.place.tid,
             output: None,
+            fx_only: from.fx_only(image),
             not_in_output: not_in_image(image),
             live: names(state.live()),
             dropped: Vec::new(),
@@ -214,6 +217,11 @@ impl ConvertReport {
 
     fn print(&self) -> io::Result<()> {
         print_line(&self.image.description(self.thread))?;
+        if let Some(because) = &self.fx_only {
+            print_line(&format!(
+                "fx-only: bytes 0 to 511 are the state, the rest is initial: {because}"
+            ))?;
+        }
         print_line(&format!("in use: {}", joined(&self.live)))?;
         if let Some(reason) = &self.reason {
             print_line(&format!("not converted: {reason}"))?;

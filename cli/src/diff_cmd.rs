@@ -16,6 +16,7 @@ use crate::inspect_cmd::with_cpus;
 use crate::inspect_text;
 use crate::output::{print_json, print_line};
 use crate::saved_file::SavedFile;
+use crate::saved_image::fx_only;
 use crate::subject::{BrokenImage, Subject, Thread};
 use crate::{Answer, CommandError};
 
@@ -33,6 +34,8 @@ struct FileReport {
     file: String,
     kind: &'static str,
     len: u64,
+    /// Of a signal frame: why it is no whole one.
+    fx_only: Option<String>,
 }
 
 /// Two threads, or one that the other file has not.
@@ -68,8 +71,13 @@ pub(crate) fn execute(arguments: &DiffArguments) -> Result<Answer, CommandError>
     if arguments.json {
         print_json(&report)?;
     } else {
-        print_line(&format!("A: {}", inspect_text::of_subject(&a)))?;
-        print_line(&format!("B: {}", inspect_text::of_subject(&b)))?;
+        for (name, subject) in [("A", &a), ("B", &b)] {
+            print_line(&format!("{name}: {}", inspect_text::of_subject(subject)))?;
+            let frame = subject.threads.iter().find_map(Thread::frame_form);
+            frame
+                .map(inspect_text::of_frame)
+                .map_or(Ok(()), |line| print_line(&line))?;
+        }
         for pair in &report.pairs {
             report.compared(*pair)?.print()?;
         }
@@ -197,6 +205,11 @@ impl FileReport {
             file: subject.path.to_string_lossy().into_owned(),
             kind: subject.kind.name(),
             len: subject.len,
+            fx_only: subject
+                .threads
+                .iter()
+                .find_map(Thread::frame_form)
+                .and_then(fx_only),
         }
     }
 }

@@ -204,6 +204,7 @@ impl Wanted<'_> {
         let reason = match fitting.len() {
             _ if first.is_this_machine => "this machine's layout, which it fits".to_owned(),
             1 => format!("the layout of {}, which it fits", first.name),
+            2 => format!("the layout of {} and 1 other, which it fits", first.name),
             many => {
                 let others = many - 1;
                 format!(

@@ -6,7 +6,7 @@ use fpstate_arch::Enumeration;
 use crate::CommandError;
 use crate::cpu_choice::CpuChoice;
 use crate::elf_core::LayoutNote;
-use crate::saved_image::{SavedImage, Unsaid};
+use crate::saved_image::{self, SavedImage, Unsaid};
 
 /// A CPU that made an image.
 #[derive(Clone, Debug)]
@@ -72,5 +72,12 @@ impl Maker {
     ) -> Result<ImageState<'b>, SourceError> {
         let layout = image.layout(&self.enumeration, Unsaid::AllOfItsCpu)?;
         Ok(image.state(layout, self.mxcsr_mask)?)
+    }
+
+    /// Why of a signal frame the first 512 bytes alone are the state; `None` where all of it is.
+    pub(crate) fn fx_only(&self, image: &SavedImage) -> Option<String> {
+        let layout = image.layout(&self.enumeration, Unsaid::AllOfItsCpu).ok()?;
+        let form = image.frame_form(layout, self.mxcsr_mask)?;
+        saved_image::fx_only(form)
     }
 }

@@ -1,13 +1,14 @@
 //! Registers for programs. The fields are in the help of `fpstate inspect`; they only ever become
 //! more.
 
-use fpstate::{FrameForm, ImageState, Placed};
+use fpstate::{ImageState, Placed};
 use fpstate_arch::{Component, ComponentSet};
 use serde::ser::{Error, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::registers::lanes::{Values, hex};
 use crate::registers::{Register, Shape};
+use crate::saved_image::fx_only;
 use crate::subject::{Subject, Thread};
 
 /// A file in JSON, written one thread after the other: a core may have many.
@@ -124,10 +125,7 @@ impl ImageReport {
             xfd: snapshot.map(|snapshot| snapshot.xfd().bits()),
             xfd_err: snapshot.map(|snapshot| snapshot.xfd_err().bits()),
             layout: thread.cpu.reason.clone(),
-            fx_only: match thread.frame_form() {
-                Some(FrameForm::FxOnly(reason)) => Some(reason.to_string()),
-                Some(FrameForm::Full) | None => None,
-            },
+            fx_only: thread.frame_form().and_then(fx_only),
             components: components(state),
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn of_thread(thread: &Thread, state: &ImageState<'_>) -> Vec<String> 
 }
 
 /// What `sigreturn` restores of a frame.
-fn of_frame(form: FrameForm) -> String {
+pub(crate) fn of_frame(form: FrameForm) -> String {
     match form {
         FrameForm::Full => "  sigreturn restores the whole frame".to_owned(),
         FrameForm::FxOnly(reason) => {

@@ -50,6 +50,7 @@ Of a snapshot the image alone is written, and of a core the image of one thread.
 JSON: converted, reason (null where it was), thread (null outside a core), live, dropped
   image, output   path, cpu, source, format, len; output is null where nothing was written
   not_in_output   what a snapshot has beside its image
+  fx_only         why of a signal frame 512 bytes are converted only; null for all of it
   kept            name, len, from, to
   refused         what would be lost: name, offset, len (null in the legacy region), first_byte_not_zero";
 
@@ -68,7 +69,7 @@ JSON: file, kind (as --as has it), len, threads, one each or one for an image:
 Bytes and offsets are numbers; registers are text, because JSON's numbers end at 53 bits.";
 
 pub(crate) const DIFF: &str = "\
-JSON: a, b (file, kind, len), equal, threads:
+JSON: a, b (file, kind, len, fx_only: why of a signal frame 512 bytes count only), equal, threads:
   a, b            thread ids; null for an image, or where the other file has no such thread
   components      name, a and b (live, initial, absent), equal
   registers       those that differ: name, a, b (hexadecimal)";

@@ -2,7 +2,7 @@
 //! is in a snapshot only; where that is known the library judges it.
 
 use fpstate::{
-    CompactedImage, FxsaveImage, ImageError, ImageState, KvmImage, Layout, LayoutError,
+    CompactedImage, FrameForm, FxsaveImage, ImageError, ImageState, KvmImage, Layout, LayoutError,
     PtraceImage, Sigreturn, SoftwareBytes, StandardImage,
 };
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
@@ -231,14 +231,21 @@ impl SavedImage {
         })
     }
 
-    /// The same of a signal frame, with what `sigreturn` makes of it.
-    pub(crate) fn frame<'b>(
+    fn frame<'b>(
         &'b self,
         layout: Layout<'b>,
         mxcsr_mask: u32,
     ) -> Result<Sigreturn<'b>, ImageError> {
         let xcr0 = layout.enumeration().user_components();
         Sigreturn::parse(self.bytes(), layout, xcr0, mxcsr_mask)
+    }
+
+    /// How much of a signal frame `sigreturn` restores; `None` for other images, and where it restores
+    /// nothing.
+    pub(crate) fn frame_form(&self, layout: Layout<'_>, mxcsr_mask: u32) -> Option<FrameForm> {
+        let is_frame = self.place.form == Form::SignalFrame;
+        let frame = is_frame.then(|| self.frame(layout, mxcsr_mask))?;
+        frame.ok().map(|frame| frame.form())
     }
 
     /// What the guest's IA32_XFD disables is no state.
@@ -270,6 +277,14 @@ pub(crate) fn within(all: Layout<'_>, len: usize, announced: ComponentSet) -> La
             set.with(placed.component())
         });
     all.narrowed_to(has_bytes.union(announced))
+}
+
+/// Why a frame is no whole one.
+pub(crate) fn fx_only(form: FrameForm) -> Option<String> {
+    match form {
+        FrameForm::Full => None,
+        FrameForm::FxOnly(reason) => Some(reason.to_string()),
+    }
 }
 
 /// What a signal frame says of itself; `None` without `FP_XSTATE_MAGIC1`. As the low half of an XCR0

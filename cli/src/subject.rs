@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use fpstate::{FrameForm, ImageError, ImageState};
+use fpstate::{FrameForm, ImageError, ImageState, Layout, LayoutError};
 use fpstate_arch::ComponentSet;
 
 use crate::elf_core::LayoutNote;
@@ -166,10 +166,8 @@ impl Finder<'_> {
 impl Thread {
     /// The registers of its image.
     pub(crate) fn state(&self) -> Result<ImageState<'_>, BrokenImage> {
-        let layout = self
-            .image
-            .layout(&self.cpu.enumeration, Unsaid::AnnouncedOnly);
-        let state = layout
+        let state = self
+            .layout()
             .map_err(ImageError::Layout)
             .and_then(|layout| self.image.state(layout, ANY_MXCSR));
         state.map_err(|error| BrokenImage {
@@ -178,15 +176,14 @@ impl Thread {
         })
     }
 
-    /// What `sigreturn` restores of a signal frame; `None` for other images.
+    /// How much of a signal frame `sigreturn` restores; `None` for other images.
     pub(crate) fn frame_form(&self) -> Option<FrameForm> {
-        if self.image.place.form != Form::SignalFrame {
-            return None;
-        }
-        let layout = self
-            .image
-            .layout(&self.cpu.enumeration, Unsaid::AnnouncedOnly);
-        let frame = self.image.frame(layout.ok()?, ANY_MXCSR);
-        frame.ok().map(|frame| frame.form())
+        let layout = self.layout().ok()?;
+        self.image.frame_form(layout, ANY_MXCSR)
+    }
+
+    fn layout(&self) -> Result<Layout<'_>, LayoutError> {
+        self.image
+            .layout(&self.cpu.enumeration, Unsaid::AnnouncedOnly)
     }
 }

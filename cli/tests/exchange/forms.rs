@@ -195,6 +195,26 @@ fn a_signal_frame_becomes_an_image() {
 }
 
 #[test]
+fn of_a_frame_that_is_fx_only_512_bytes_are_converted_and_the_reason_is_said() {
+    let mut bytes = frame_in_use(AVX512_AND_PKRU);
+    bytes[2440] = 0;
+    let (frame, output) = (file("frame", &bytes), path("512-bytes"));
+    let cpus = ["--from", "genoa", "--to", "sapphire-rapids", "-o", &output];
+    let report = json(0, &[&["convert", &frame], &cpus[..]].concat());
+    assert_eq!(report["live"], json!(["x87", "SSE"]));
+    let because = report["fx_only"].as_str().unwrap();
+    assert!(
+        because.starts_with("the magic number at byte 2440 is 0x46505800"),
+        "{because}"
+    );
+    let text = answer(0, &[&["convert", &frame], &cpus[..]].concat());
+    assert!(
+        text.contains("\nfx-only: bytes 0 to 511 are the state"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_is_no_file_is_refused_before_it_is_opened() {
     assert_refused(&["check", env!("CARGO_TARGET_TMPDIR")], "no regular file");
     if fs::metadata("/dev/zero").is_ok() {

@@ -70,6 +70,14 @@ fn of_a_frame_without_its_second_magic_number_512_bytes_are_restored() {
             .all(|c| c["a"] == "live" && c["b"] == "absent")
     );
     assert_eq!(differ.len(), 5, "{differ:?}");
+    assert!(report["a"]["fx_only"].is_null() && report["b"]["fx_only"].is_string());
+    let shown = text(&["diff", whole.name(), file.name()], 1);
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(lines[1], "  sigreturn restores the whole frame");
+    assert!(
+        lines[3].starts_with("  fx-only: sigreturn restores bytes 0 to 511"),
+        "{shown}"
+    );
 }
 
 #[test]
