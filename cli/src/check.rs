@@ -95,6 +95,11 @@ impl Reason {
         }
     }
 
+    /// Whether bytes are missing, in whose place the kernel sees zeros.
+    pub(crate) const fn is_of_missing_bytes(&self) -> bool {
+        matches!(self, Self::Image(ImageError::TooShort { .. }))
+    }
+
     /// The byte of the image that is wrong, or the first that is missing.
     pub(crate) fn offset(&self) -> Option<usize> {
         match self {

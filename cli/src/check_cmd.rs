@@ -63,7 +63,7 @@ struct KernelReport {
     /// The error it answered; `null` where it accepts.
     error: Option<String>,
     /// Whether the library says the same; `null` where it was asked something else: about another CPU,
-    /// another XCR0, or a snapshot.
+    /// another XCR0, a snapshot, or an image filled up with zeros.
     agrees: Option<bool>,
 }
 
@@ -105,7 +105,10 @@ pub(crate) fn execute(arguments: &CheckArguments) -> Result<Answer, CommandError
     if let Some(answer) = kernel {
         // The kernel judges an image, and not by what the caller allows.
         let here = target.cpu.source == Source::ThisMachine;
-        let same_question = here && arguments.xcr0.is_none() && image.snapshot().is_none();
+        let same_question = here
+            && arguments.xcr0.is_none()
+            && image.snapshot().is_none()
+            && !reasons.iter().any(Reason::is_of_missing_bytes);
         let refused = reasons.iter().any(Reason::is_the_kernels);
         let agrees = same_question.then_some(answer.refusal.is_some() == refused);
         report.add_kernel(answer, agrees);

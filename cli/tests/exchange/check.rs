@@ -272,7 +272,16 @@ fn the_kernel_of_this_machine_says_the_same() {
         assert_eq!(output.status.code(), Some(i32::from(!accepts)));
         assert_eq!(report["kernel"]["error"].is_null(), accepts);
     }
-    // It does not know who made an image: that is no disagreement.
+    // It sees zeros where a file has no bytes: that is no disagreement.
+    let whole = standard(&AMD, 2440, 7);
+    for short in [&whole[..512], &whole[..700]] {
+        let image = file("short-for-kvm", short);
+        let output = fpstate(&["check", &image, "--kvm", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["restorable"], false);
+        assert!(report["kernel"]["agrees"].is_null(), "{report}");
+    }
+    // It does not know who made an image: nor is that.
     let avx512 = file("avx512-for-kvm", &standard(&INTEL, 4096, 0xe7));
     for (more, agrees) in [
         (&["--from", "sapphire-rapids"][..], json!(true)),
