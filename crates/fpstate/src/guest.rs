@@ -139,7 +139,7 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         self.fpstate = Some(fpstate);
     }
 
-    /// The area of the state, to edit in memory.
+    /// The area of the state, to edit in memory; [`XsaveArea::set_legacy`] is for `KVM_SET_FPU`.
     ///
     /// # Errors
     /// [`GuestStateError::Running`] while a thread runs the vCPU.
