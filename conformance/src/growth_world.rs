@@ -20,6 +20,9 @@
 //! * `program` - instructions of user code and guests
 //! * `reference` - what should be
 //! * [`GrowthEvent`] - what can happen
+//! * [`Action`] - what is done
+//! * `schedule` - which comes next
+//! * `touched` - what the check after it looks at
 //! * [`Totals`] - what memory went through
 //! * `threads` - user code, #NM, growth and release
 //! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
@@ -36,6 +39,9 @@ mod hardware;
 mod program;
 mod reference;
 mod events;
+mod actions;
+mod schedule;
+mod touched;
 mod totals;
 mod threads;
 mod scheduling;
@@ -55,6 +61,7 @@ use fpstate::{CpuFpu, Expansion, GuestFpu, Identities, Offer, StateId, ThreadFpu
 use fpstate_arch::{Component, ComponentSet, Pkru, Xfd};
 use fpstate_model::{ModelCpu, Pke};
 
+pub use actions::{Action, ActionError, Deed, Performed};
 pub use events::GrowthEvent;
 pub use hardware::Hardware;
 pub use lender::Failing;
@@ -64,11 +71,28 @@ use crate::contents::Contents;
 use hardware::Watched;
 use lender::{Lender, Lent};
 use reference::{Expected, GuestReference, Process};
+use touched::Touched;
 
 const TILE_DATA: ComponentSet = ComponentSet::only(Component::TileData);
-const THREADS: usize = 4;
-const GUESTS: usize = 3;
 const REMEMBERED_STEPS: usize = 24;
+
+/// How many there may be at a time. Three quarters of the threads and all guests are there from the
+/// beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Threads.
+    pub threads: usize,
+    /// Guests.
+    pub guests: usize,
+}
+
+impl Room {
+    /// The small world: most of what can happen happens to the same few.
+    pub const SMALL: Self = Self {
+        threads: 4,
+        guests: 3,
+    };
+}
 
 /// What the kernel of a world does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +133,12 @@ pub struct GrowthWorld<'e, P> {
     processes: Vec<Process>,
     lender: Lender,
     expected: BTreeMap<StateId, Expected>,
+    /// Chooses actions.
+    schedule: Rng,
+    /// Of the action that is done.
     random: Rng,
+    /// What that action had to do with.
+    touched: Touched,
     negligence: GrowthNegligence,
     history: VecDeque<String>,
     tally: BTreeMap<GrowthEvent, u64>,
@@ -164,6 +193,21 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// With fewer than two processors, or if one refuses to start.
     #[must_use]
     pub fn new(offer: Offer<'e>, processors: Vec<P>, seed: u64, failing: Failing) -> Self {
+        Self::with_room(Room::SMALL, offer, processors, seed, failing)
+    }
+
+    /// The same with room for more threads and guests, or fewer.
+    ///
+    /// # Panics
+    /// With fewer than two processors, one thread and one guest, or if a processor refuses to start.
+    #[must_use]
+    pub fn with_room(
+        room: Room,
+        offer: Offer<'e>,
+        processors: Vec<P>,
+        seed: u64,
+        failing: Failing,
+    ) -> Self {
         let mut random = Rng::with_seed(seed);
         let identities = Identities::new();
         let mut processors = processors;
@@ -188,12 +232,14 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             identities,
             reader,
             pristine,
-            threads: (0..THREADS).map(|_| None).collect(),
-            guests: (0..GUESTS).map(|_| None).collect(),
+            threads: (0..room.threads).map(|_| None).collect(),
+            guests: (0..room.guests).map(|_| None).collect(),
             processes: Vec::new(),
             lender: Lender::new(failing, random.fork()),
             expected: BTreeMap::new(),
+            schedule: random.fork(),
             random,
+            touched: Touched::default(),
             negligence: GrowthNegligence::None,
             history: VecDeque::new(),
             tally: BTreeMap::new(),
@@ -215,59 +261,17 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// What is wrong, and the steps that led there.
     pub fn run(&mut self, steps: usize) -> Result<(), String> {
         for number in 0..steps {
-            let cpu = self.random.usize(0..self.cpus.len());
-            let found = self.step(cpu).and_then(|()| self.check());
-            found.map_err(|what| self.report(number, cpu, &what))?;
+            let action = self.choose();
+            let found = self.perform(action).and_then(|_| self.check());
+            found.map_err(|what| self.report(number, action.cpu, &what))?;
         }
-        let ended = self.end().and_then(|()| self.check());
-        ended.map_err(|what| self.report(steps, 0, &what))
+        self.end().map_err(|what| self.report(steps, 0, &what))
     }
 
-    fn report(&mut self, number: usize, cpu: usize, what: &str) -> String {
+    fn report(&mut self, number: usize, cpu: u16, what: &str) -> String {
         let history: Vec<_> = self.history.drain(..).collect();
         let history = history.join("\n  ");
         format!("step {number} on CPU {cpu}: {what}\nthe last steps:\n  {history}")
-    }
-
-    /// One random step on `cpu`.
-    fn step(&mut self, cpu: usize) -> Step {
-        let dice = self.random.u8(0..100);
-        let Some(thread) = self.cpus[cpu].current else {
-            return match dice {
-                0..50 => self.schedule(cpu),
-                50..56 => self.kernel_section(cpu),
-                56..66 => self.idle(cpu),
-                66..70 => self.sleep(cpu),
-                70..73 => self.restart(cpu),
-                73..76 => self.create(),
-                76..84 => self.grow_idle_guest(),
-                84..86 => self.release_guest(),
-                86..90 => self.grow_a_waiting_thread(cpu),
-                _ => self.vmm(),
-            };
-        };
-        let in_guest = self.thread(thread).guest.is_some();
-        match dice {
-            0..10 => self.switch_away(cpu, thread),
-            10..18 if in_guest => self.leave_guest(cpu, thread),
-            18..58 if in_guest => self.run_guest(cpu, thread),
-            10..22 => self.enter_guest(cpu, thread),
-            22..58 => self.user_code(cpu, thread),
-            58..72 => self.grow(cpu, thread),
-            72..77 => self.kernel_section(cpu),
-            77..80 => self.release_thread(cpu, thread),
-            80..83 => self.request(cpu, thread),
-            83..86 => self.fork(cpu, thread),
-            86 => self.exec(cpu, thread),
-            87 => self.exit(cpu, thread),
-            88..90 => self.release_guest(),
-            90..94 => self.vmm(),
-            94..96 => self.release_guest(),
-            96 if self.random.bool() => self.grow_idle_guest(),
-            96 => self.grow_a_waiting_thread(cpu),
-            97 => self.init_running_guest(cpu, thread),
-            _ => self.misuse(cpu, thread),
-        }
     }
 
     /// How often `event` happened.
@@ -290,12 +294,6 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     fn thread(&self, slot: usize) -> &Thread<'e> {
         self.threads[slot].as_ref().expect("a thread")
-    }
-
-    /// A slot of `slots` for which `wanted` holds.
-    fn any_slot(&mut self, slots: usize, wanted: impl Fn(&Self, usize) -> bool) -> Option<usize> {
-        let found: Vec<_> = (0..slots).filter(|&slot| wanted(self, slot)).collect();
-        self.random.choice(found)
     }
 
     fn expected(&mut self, id: StateId) -> &mut Expected {

@@ -12,6 +12,9 @@ use super::{
     Thread,
 };
 
+/// Processes at the beginning.
+const FOUNDING: usize = 3;
+
 impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// One process with permissions for both, one for its threads, one without.
     pub(super) fn begin(&mut self) {
@@ -25,15 +28,21 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             for &grantee in grants {
                 self.ask(process, grantee).expect("a first request");
             }
-            self.create_thread(process);
         }
-        for process in [0, 0, 1] {
+        for number in 0..self.threads.len() * 3 / 4 {
+            self.create_thread(number % FOUNDING);
+        }
+        for number in 0..self.guests.len() {
+            let process = [0, 0, 1][number % 3];
             self.create_vcpu(process).expect("a vCPU, or no memory");
         }
     }
 
-    /// Every thread and guest ends.
-    pub(super) fn end(&mut self) -> Step {
+    /// Every thread and guest ends, and everything is checked once more.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn end(&mut self) -> Result<(), String> {
         for cpu in 0..self.cpus.len() {
             if let Some(thread) = self.cpus[cpu].current {
                 self.switch_out(cpu, thread)?;
@@ -48,7 +57,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 self.exit(0, thread)?;
             }
         }
-        (0..self.guests.len()).try_for_each(|slot| self.end_guest(slot))
+        (0..self.guests.len()).try_for_each(|slot| self.end_guest(slot))?;
+        self.check()
     }
 
     fn state(&mut self, layout: Layout<'e>) -> Option<Fpstate<'e, Lent>> {
@@ -75,7 +85,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     fn create_thread(&mut self, process: usize) {
         let empty = |world: &Self, slot: usize| world.threads[slot].is_none();
-        let Some(slot) = self.any_slot(self.threads.len(), empty) else {
+        let Some(slot) = self.any_thread(empty) else {
             return;
         };
         if let Some(own) = self.state(self.offer.thread_layout()) {
@@ -86,20 +96,31 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// A thread, or a vCPU in place of an earlier one.
     pub(super) fn create(&mut self) -> Step {
-        let process = self.random.usize(0..self.processes.len());
+        let process = self.some_process();
         if self.random.bool() {
             self.create_thread(process);
             return Ok(());
         }
-        let slot = self.random.usize(0..self.guests.len());
+        let slot = self.any_guest(|_, _| true).expect("room for a guest");
         self.end_guest(slot)?;
         self.create_vcpu(process)
+    }
+
+    /// A thread's, or one of those at the beginning: not one that has no threads any more.
+    fn some_process(&mut self) -> usize {
+        let some = |world: &Self, slot: usize| world.threads[slot].is_some();
+        if self.random.bool()
+            && let Some(slot) = self.any_thread(some)
+        {
+            return self.thread(slot).process;
+        }
+        self.random.usize(0..FOUNDING)
     }
 
     /// What the guest is offered depends on what its process was granted before the first vCPU.
     pub(super) fn create_vcpu(&mut self, number: usize) -> Step {
         let empty = |world: &Self, slot: usize| world.guests[slot].is_none();
-        let Some(slot) = self.any_slot(self.guests.len(), empty) else {
+        let Some(slot) = self.any_guest(empty) else {
             return Ok(());
         };
         let process = &mut self.processes[number];
@@ -198,7 +219,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     pub(super) fn fork(&mut self, cpu: usize, thread: usize) -> Step {
         let empty = |world: &Self, slot: usize| world.threads[slot].is_none();
-        let Some(slot) = self.any_slot(self.threads.len(), empty) else {
+        let Some(slot) = self.any_thread(empty) else {
             return Ok(());
         };
         let Some(child) = self.state(self.offer.thread_layout()) else {

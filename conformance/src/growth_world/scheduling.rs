@@ -15,6 +15,9 @@ const VECTORS: ComponentSet = ComponentSet::LEGACY
     .with(Component::ZmmHi256)
     .with(Component::Hi16Zmm);
 
+/// As many as a small world has.
+const SOME_GUESTS: usize = 3;
+
 impl<P: Hardware> GrowthWorld<'_, P> {
     /// The idle `cpu` takes a thread that is ready, wherever it ran before.
     pub(super) fn schedule(&mut self, cpu: usize) -> Step {
@@ -22,7 +25,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
             let thread = world.threads[slot].as_ref();
             thread.is_some_and(|thread| thread.on_cpu.is_none())
         };
-        let Some(next) = self.any_slot(self.threads.len(), ready) else {
+        let Some(next) = self.any_thread(ready) else {
             return self.create();
         };
         self.take(cpu, next);
@@ -149,7 +152,13 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         let current = self.threads[thread].as_mut().expect("a thread");
         let running = current.fpu.running_guest();
         let on = &mut self.cpus[cpu].fpu;
-        for guest in self.guests.iter_mut().flatten() {
+        let first = self.random.usize(0..self.guests.len());
+        let some = (first..self.guests.len()).chain(0..first);
+        for slot in some.take(SOME_GUESTS) {
+            self.touched.guest(slot);
+            let Some(guest) = self.guests[slot].as_mut() else {
+                continue;
+            };
             let in_use = guest.fpu.fpstate().is_none();
             let (id, now) = (guest.fpu.id(), Restoring::Now);
             if running.is_some() || in_use {

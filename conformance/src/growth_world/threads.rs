@@ -251,7 +251,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let thread = world.threads[slot].as_ref();
             thread.is_some_and(|t| t.pending.is_some() && t.on_cpu != Some(cpu))
         };
-        let Some(slot) = self.any_slot(self.threads.len(), waits) else {
+        let Some(slot) = self.any_thread(waits) else {
             return Ok(());
         };
         let expansion = self.thread(slot).pending.expect("an expansion");

@@ -18,7 +18,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
     /// A random guest is written to; what is with the state is refused while a thread runs it.
     pub(super) fn vmm(&mut self) -> Step {
         let some = |world: &Self, slot: usize| world.guests[slot].is_some();
-        let Some(slot) = self.any_slot(self.guests.len(), some) else {
+        let Some(slot) = self.any_guest(some) else {
             return Ok(());
         };
         match self.random.u8(0..12) {
