@@ -1,6 +1,6 @@
 //! The growth world: a small kernel whose states grow on demand, out of memory that may run out.
 //!
-//! It is a [`world`](crate::world) of CPUs with AMX, brought up with [`Offer::for_ring0`]. User code
+//! It is a [`world`](crate::world) of CPUs of any kind, most of all of those with AMX, brought up with [`Offer::for_ring0`]. User code
 //! and guests execute real instructions of the model; a #NM goes the way it goes in a kernel:
 //! [`device_not_available`](fpstate::device_not_available), or the exit of a VM entry, says what the
 //! state needs, and some time later, here or on another CPU, memory is lent, or there is none.
@@ -17,6 +17,7 @@
 //!
 //! * `lender` - the allocator
 //! * `hardware` - processors
+//! * `kind` - what such a processor has
 //! * `program` - instructions of user code and guests
 //! * `reference` - what should be
 //! * [`GrowthEvent`] - what can happen
@@ -36,6 +37,7 @@
 
 mod lender;
 mod hardware;
+mod kind;
 mod program;
 mod reference;
 mod events;
@@ -69,6 +71,7 @@ pub use totals::Totals;
 
 use crate::contents::Contents;
 use hardware::Watched;
+use kind::Kind;
 use lender::{Lender, Lent};
 use reference::{Expected, GuestReference, Process};
 use touched::Touched;
@@ -119,6 +122,7 @@ pub enum GrowthNegligence {
 #[derive(Debug)]
 pub struct GrowthWorld<'e, P> {
     offer: Offer<'e>,
+    kind: Kind,
     identities: Identities,
     /// Every component that some state has.
     all: ComponentSet,
@@ -215,9 +219,12 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let pristine = reader.model().clone();
         let all = offer.default_components().union(offer.on_demand());
         let all = all.union(offer.guest_only());
-        let reader = start(&offer, &identities, reader, u32::MAX, Pkru::INITIAL);
+        let kind = Kind::of(&offer, &pristine);
+        let reader = start(&kind, &offer, &identities, reader, u32::MAX, Pkru::INITIAL);
         let mut reader = reader.fpu.into_processor().into_inner();
-        reader.write_xfd(Xfd::NOTHING).expect("IA32_XFD");
+        if kind.has_xfd() {
+            reader.write_xfd(Xfd::NOTHING).expect("IA32_XFD");
+        }
         let mut world = Self {
             all,
             initial: Contents::initial(offer.enumeration(), all),
@@ -225,10 +232,11 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 .zip(processors)
                 .map(|(number, processor)| {
                     let pkru = Pkru::from_bits(random.u32(..));
-                    start(&offer, &identities, processor, number, pkru)
+                    start(&kind, &offer, &identities, processor, number, pkru)
                 })
                 .collect(),
             offer,
+            kind,
             identities,
             reader,
             pristine,
@@ -319,6 +327,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 }
 
 fn start<P: Hardware>(
+    kind: &Kind,
     offer: &Offer<'_>,
     identities: &Identities,
     mut processor: P,
@@ -326,12 +335,13 @@ fn start<P: Hardware>(
     pkru: Pkru,
 ) -> Cpu<P> {
     processor.model().set_cr4_pke(Pke::Set);
-    processor.wrpkru(pkru).expect("PKRU");
     let (instructions, registers) = (offer.instructions(), offer.control_registers());
     let processor = Watched::new(processor);
     let fpu = CpuFpu::bring_up(processor, number, identities, instructions, registers);
+    let mut fpu = fpu.expect("the CPU starts");
+    kind.write_pkru(fpu.processor(), pkru);
     Cpu {
-        fpu: fpu.expect("the CPU starts"),
+        fpu,
         current: None,
         mode: Mode::Kernel,
         pkru,

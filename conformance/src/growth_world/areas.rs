@@ -1,7 +1,7 @@
 //! All states of a world, and the bytes they lie in.
 
 use fpstate::{Fpstate, StateId};
-use fpstate_arch::ComponentSet;
+use fpstate_arch::{ComponentSet, XsaveHeader};
 
 use super::touched::Touched;
 use super::{GrowthWorld, Guest, Hardware, Lent, Thread};
@@ -11,8 +11,8 @@ pub(super) struct Area {
     pub(super) id: StateId,
     pub(super) address: usize,
     pub(super) len: usize,
-    pub(super) xstate_bv: ComponentSet,
-    pub(super) xcomp_bv: u64,
+    /// None with FXSAVE.
+    pub(super) header: Option<XsaveHeader>,
     /// What it has room for if the state has not grown.
     pub(super) not_grown: ComponentSet,
 }
@@ -69,16 +69,12 @@ impl<P: Hardware> GrowthWorld<'_, P> {
 
 impl Area {
     fn of(id: StateId, bytes: &[u8], not_grown: ComponentSet) -> Self {
-        let word = |at: usize| {
-            let bytes = bytes[at..].first_chunk().expect("a header");
-            u64::from_le_bytes(*bytes)
-        };
+        let header = bytes.get(512..).and_then(<[u8]>::first_chunk);
         Self {
             id,
             address: bytes.as_ptr().addr(),
             len: bytes.len(),
-            xstate_bv: ComponentSet::from_bits(word(512)),
-            xcomp_bv: word(520),
+            header: header.map(XsaveHeader::from_bytes),
             not_grown,
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use fpstate::{ControlOwner, Fpstate, RegisterContent, Residence, StateId};
-use fpstate_arch::{ComponentSet, Processor, XfdErr};
+use fpstate_arch::ComponentSet;
 
 use super::areas::states_of;
+use super::kind::Registers;
 use super::reference::View;
 use super::touched::Touched;
 use super::{GrowthWorld, Guest, Hardware, Lent, Mode, Step, TILE_DATA, Thread};
@@ -160,16 +161,22 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let host = self.offer.control_registers();
         let on = &mut self.cpus[cpu];
         let facts = on.fpu.facts();
-        let processor = on.fpu.processor();
-        if processor.read_xfd() != Ok(facts.xfd.components()) {
+        let expected = Registers {
+            xcr0: host.xcr0.components(),
+            xss: host.xss.components(),
+            xfd: facts.xfd.components(),
+            xfd_err: ComponentSet::EMPTY,
+            pkru: on.pkru,
+        };
+        let found = self.kind.read(on.fpu.processor(), expected);
+        let found = found.map_err(|fault| format!("I30: CPU {cpu}: {fault}"))?;
+        if found.xfd != expected.xfd {
             return Err(format!("I10: IA32_XFD of CPU {cpu} is not {:?}", facts.xfd));
         }
-        if processor.read_xfd_err() != Ok(XfdErr::NOTHING) {
+        if found.xfd_err != expected.xfd_err {
             return Err(format!("I14: IA32_XFD_ERR of CPU {cpu} is not 0"));
         }
-        let found = (processor.xgetbv(), processor.read_xss(), processor.rdpkru());
-        let (xcr0, xss) = (host.xcr0.components(), host.xss.components());
-        if found != (Ok(xcr0), Ok(xss), Ok(on.pkru)) || facts.control != ControlOwner::Host {
+        if found != expected || facts.control != ControlOwner::Host {
             return Err(format!("I29, I30: CPU {cpu} has {found:?}"));
         }
         if let RegisterContent::OnlyCopyOf(id) = facts.registers {
@@ -235,33 +242,21 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let id = area.id;
             let expected = &self.expected[&id];
             let components = area.not_grown.union(expected.grown);
-            if area.len < self.compacted_len(components) {
+            if area.len < self.kind.area_len(self.offer.enumeration(), components) {
                 return Err(format!("I16: the area of {id} has {} bytes", area.len));
             }
-            if area.xcomp_bv != components.bits() | 1 << 63 {
-                return Err(format!("I17: XCOMP_BV of {id} is {:#x}", area.xcomp_bv));
+            let Some(header) = area.header else {
+                continue;
+            };
+            if header.xcomp_bv != self.kind.xcomp_bv(components) {
+                return Err(format!("I17: XCOMP_BV of {id} is {:#x}", header.xcomp_bv));
             }
-            let disabled = expected.register_xfd().intersection(area.xstate_bv);
+            let disabled = expected.register_xfd().intersection(header.xstate_bv);
             if in_memory.contains(&id) && !disabled.is_empty() {
                 return Err(format!("I12: {id} has {disabled}, which is disabled"));
             }
         }
         Ok(())
-    }
-
-    /// As SDM 1, 13.4.3 has it.
-    fn compacted_len(&self, components: ComponentSet) -> usize {
-        let extended = components.difference(ComponentSet::LEGACY);
-        extended.iter().fold(576, |end: usize, component| {
-            let entry = self.offer.enumeration().entry(component);
-            let entry = entry.expect("a sub-leaf");
-            let start = if entry.is_aligned_64() {
-                end.next_multiple_of(64)
-            } else {
-                end
-            };
-            start + usize::try_from(entry.len).expect("a length")
-        })
     }
 
     /// I24: a guest's state is in its place, or in exactly one thread.

@@ -26,7 +26,11 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let process = self.processes.len();
             self.processes.push(Process::new(&self.offer));
             for &grantee in grants {
-                self.ask(process, grantee).expect("a first request");
+                let asked = self.ask(process, grantee);
+                assert!(
+                    asked.is_ok() || self.offer.on_demand().is_empty(),
+                    "{asked:?}"
+                );
             }
         }
         for number in 0..self.threads.len() * 3 / 4 {
@@ -67,7 +71,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             return None;
         };
         let state = Fpstate::new(layout, memory, &self.identities).expect("memory that does");
-        let expected = Expected::new(self.initial.clone());
+        let expected = Expected::new(self.initial.clone(), &self.offer);
         self.expected.insert(state.id(), expected);
         Some(state)
     }
@@ -127,19 +131,22 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         process.has_vcpu = VcpuMade::Yes;
         let (permit, granted) = (process.permissions.freeze_guests(), process.guests);
         let user = self.offer.user_components();
+        let denied = self.offer.on_demand().difference(granted);
         let supervisor = match self.random.u8(0..3) {
             0 => ComponentSet::EMPTY,
             _ => self.offer.guest_supervisor(),
         };
         let features = |user| GuestFeatures::new(&self.offer, permit, user, supervisor);
         let features = match self.random.u8(0..4) {
+            _ if !self.kind.has_xsave() => Ok(GuestFeatures::WITHOUT_XSAVE),
+            0 if self.random.u8(0..8) == 0 => Ok(GuestFeatures::WITHOUT_XSAVE),
             0 => features(user.difference(ComponentSet::TILES)),
             _ => match features(user) {
-                Err(GuestFeaturesError::NotPermitted(_)) if granted.is_empty() => {
+                Err(GuestFeaturesError::NotPermitted(_)) if !denied.is_empty() => {
                     *self.tally.entry(GrowthEvent::OfferRefused).or_default() += 1;
                     features(user.difference(ComponentSet::TILES))
                 }
-                offered if granted.is_empty() => return Err(format!("I20: {offered:?}")),
+                offered if !denied.is_empty() => return Err(format!("I20: {offered:?}")),
                 offered => offered,
             },
         };
@@ -188,14 +195,16 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let grantees = [Grantee::Threads, Grantee::Guests];
         let grantee = self.random.choice(grantees).expect("two");
         let process = &self.processes[number];
+        let offered = !self.offer.on_demand().is_empty();
         let frozen = grantee == Grantee::Guests
             && process.has_vcpu == VcpuMade::Yes
             && process.guests.is_empty();
         let answer = self.ask(number, grantee);
         self.tell(format_args!("CPU {cpu}: request for {grantee}: {answer:?}"));
         match answer {
-            Ok(()) if !frozen => Ok(()),
-            Err(PermissionError::GuestsFrozen) if frozen => {
+            Ok(()) if offered && !frozen => Ok(()),
+            Err(PermissionError::NotOnDemand { .. }) if !offered => Ok(()),
+            Err(PermissionError::GuestsFrozen) if offered && frozen => {
                 self.count(GrowthEvent::RequestRefused);
                 Ok(())
             }
@@ -239,7 +248,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let (own, number) = (parent.fpu.own().id(), parent.process);
         let mut values = self.expected[&own].values.clone();
         values.initialise(TILE_DATA.with(Component::Pasid));
-        self.expected.insert(id, Expected::new(values));
+        self.expected.insert(id, Expected::new(values, &self.offer));
         let process = if self.random.bool() {
             let child = self.processes[number].fork();
             self.processes.push(child);
@@ -283,7 +292,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         current.process = self.processes.len();
         self.processes.push(process);
         self.expected
-            .insert(id, Expected::new(self.initial.clone()));
+            .insert(id, Expected::new(self.initial.clone(), &self.offer));
         self.tell(format_args!(
             "CPU {cpu}: thread {thread} starts a new program"
         ));

@@ -1,11 +1,10 @@
 //! Switches, kernel sections, idle, sleep, hotplug.
 
 use fpstate::{EnterError, KernelUse, LeaveError, RegisterContent, Restoring};
-use fpstate_arch::{Component, ComponentSet, Processor};
+use fpstate_arch::{Component, ComponentSet};
 use fpstate_model::Pke;
 
 use super::{GrowthEvent, GrowthNegligence, GrowthWorld, Hardware, Mode, Step, start};
-use crate::generators::ErrorPointers;
 use crate::user_code::UserCode;
 
 /// What vector code uses.
@@ -91,7 +90,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
     /// Something that is nobody's state uses `components` of `cpu`.
     fn scribble(&mut self, cpu: usize, components: ComponentSet) {
         let mut values = self.initial.clone();
-        values.write_all(components, &mut self.random, ErrorPointers::Kept);
+        values.write_all(components, &mut self.random, self.kind.error_pointers);
         let processor = self.cpus[cpu].fpu.processor();
         processor.write_all(components, &values);
     }
@@ -119,7 +118,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         let on = &mut self.cpus[cpu];
         let processor = on.fpu.processor();
         processor.model().set_cr4_pke(Pke::Set);
-        processor.wrpkru(on.pkru).expect("PKRU");
+        self.kind.write_pkru(processor, on.pkru);
         if self.negligence != GrowthNegligence::WakesWithoutResume {
             on.fpu.resume().map_err(|error| error.to_string())?;
         }
@@ -141,7 +140,14 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         let before = self.cpus.remove(cpu);
         let (number, pkru) = (before.fpu.id().number(), before.pkru);
         let processor = before.fpu.into_processor().into_inner();
-        let after = start(&self.offer, &self.identities, processor, number, pkru);
+        let after = start(
+            &self.kind,
+            &self.offer,
+            &self.identities,
+            processor,
+            number,
+            pkru,
+        );
         self.cpus.insert(cpu, after);
         self.count(GrowthEvent::Restarted);
         Ok(())
