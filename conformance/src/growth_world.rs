@@ -288,6 +288,18 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         self.tally.get(&event).copied().unwrap_or(0)
     }
 
+    /// How many states there are.
+    #[must_use]
+    pub fn states(&self) -> usize {
+        self.threads.iter().flatten().count() + self.guests.iter().flatten().count()
+    }
+
+    /// What the last actions did.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        self.history.iter().cloned().collect()
+    }
+
     fn count(&mut self, event: GrowthEvent) {
         *self.tally.entry(event).or_default() += 1;
     }

@@ -189,9 +189,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// INIT of the guest that the current thread runs.
     pub(super) fn init_running_guest(&mut self, cpu: usize, thread: usize) -> Step {
-        let Some(slot) = self.thread(thread).guest else {
-            return Ok(());
-        };
+        let slot = self.thread(thread).guest.expect("a guest");
         let on = &mut self.cpus[cpu];
         let current = self.threads[thread].as_mut().expect("a thread");
         let guest = self.guests[slot].as_ref().expect("a guest");

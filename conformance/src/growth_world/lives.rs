@@ -263,9 +263,6 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// The thread starts a new program, in a process of its own, as after `vfork()`.
     pub(super) fn exec(&mut self, cpu: usize, thread: usize) -> Step {
-        if self.thread(thread).guest.is_some() {
-            return Ok(());
-        }
         let current = self.threads[thread].as_mut().expect("a thread");
         let on = &mut self.cpus[cpu];
         let id = current.fpu.own().id();
