@@ -27,6 +27,7 @@
 //! * [`Totals`] - what memory went through
 //! * `threads` - user code, #NM, growth and release
 //! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
+//! * `misuse` - what must be refused
 //! * `guests` - entering and leaving, growth outside a run
 //! * `guest_code` - what a guest does between VM entry and exit
 //! * `guest_run` - a VM entry and what comes of it
@@ -47,6 +48,7 @@ mod touched;
 mod totals;
 mod threads;
 mod scheduling;
+mod misuse;
 mod guests;
 mod guest_code;
 mod guest_run;

@@ -1,6 +1,6 @@
 //! Switches, kernel sections, idle, sleep, hotplug.
 
-use fpstate::{EnterError, KernelUse, LeaveError, RegisterContent, Restoring};
+use fpstate::KernelUse;
 use fpstate_arch::{Component, ComponentSet};
 use fpstate_model::Pke;
 
@@ -13,9 +13,6 @@ const VECTORS: ComponentSet = ComponentSet::LEGACY
     .with(Component::Opmask)
     .with(Component::ZmmHi256)
     .with(Component::Hi16Zmm);
-
-/// As many as a small world has.
-const SOME_GUESTS: usize = 3;
 
 impl<P: Hardware> GrowthWorld<'_, P> {
     /// The idle `cpu` takes a thread that is ready, wherever it ran before.
@@ -150,50 +147,6 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         );
         self.cpus.insert(cpu, after);
         self.count(GrowthEvent::Restarted);
-        Ok(())
-    }
-
-    /// What must be refused, and change nothing: the check after the step sees to the latter.
-    pub(super) fn misuse(&mut self, cpu: usize, thread: usize) -> Step {
-        let current = self.threads[thread].as_mut().expect("a thread");
-        let running = current.fpu.running_guest();
-        let on = &mut self.cpus[cpu].fpu;
-        let first = self.random.usize(0..self.guests.len());
-        let some = (first..self.guests.len()).chain(0..first);
-        for slot in some.take(SOME_GUESTS) {
-            self.touched.guest(slot);
-            let Some(guest) = self.guests[slot].as_mut() else {
-                continue;
-            };
-            let in_use = guest.fpu.fpstate().is_none();
-            let (id, now) = (guest.fpu.id(), Restoring::Now);
-            if running.is_some() || in_use {
-                let entered = current.fpu.enter_guest(&mut guest.fpu, on, now);
-                if !matches!(
-                    entered,
-                    Err(EnterError::AlreadyInGuest { .. } | EnterError::GuestInUse { .. })
-                ) {
-                    return Err(format!("I26: entering {id}: {entered:?}"));
-                }
-            }
-            if running != Some(id) {
-                let left = current.fpu.leave_guest(&mut guest.fpu, on, now);
-                if !matches!(
-                    left,
-                    Err(LeaveError::NotInGuest | LeaveError::OtherGuest { .. })
-                ) {
-                    return Err(format!("I26: leaving {id}: {left:?}"));
-                }
-            }
-        }
-        let only_copy = on.registers() == RegisterContent::OnlyCopyOf(current.fpu.active().id());
-        let released = on.release_tiles();
-        if released.is_err() != only_copy && released != Ok(ComponentSet::EMPTY) {
-            return Err(format!("idling with a thread: {released:?}"));
-        }
-        if !only_copy {
-            self.cpus[cpu].mode = Mode::Kernel;
-        }
         Ok(())
     }
 }
