@@ -9,7 +9,7 @@
 //! All memory is one lender's: what is lent and not returned must be what live states lie in, at
 //! every step. The reference has one value per state and component, each guest's registers and each
 //! process's grants. After every step they are held against CPUs, areas and bookkeeping (invariants
-//! I1-I3, I6, I7, I10-I14, I16, I17, I19-I21, I23-I26, I29, I30, I39, I40, I42, I44).
+//! I1-I3, I6, I7, I10-I14, I16, I17, I19-I21, I23-I26, I29, I30, I37, I39, I40, I42, I44).
 //!
 //! Tile data is as certain as the architecture makes it. A guest that disables its own loses it at the
 //! next save; disabled by the VMM while the guest does not run, it is lost at the next load. In
@@ -27,6 +27,7 @@
 //! * [`Totals`] - what memory went through
 //! * `threads` - user code, #NM, growth and release
 //! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
+//! * `signals` - frames and handlers
 //! * `misuse` - what must be refused
 //! * `guests` - entering and leaving, growth outside a run
 //! * `guest_code` - what a guest does between VM entry and exit
@@ -48,6 +49,7 @@ mod touched;
 mod totals;
 mod threads;
 mod scheduling;
+mod signals;
 mod misuse;
 mod guests;
 mod guest_code;
@@ -76,6 +78,7 @@ use hardware::Watched;
 use kind::Kind;
 use lender::{Lender, Lent};
 use reference::{Expected, GuestReference, Process};
+use signals::Frame;
 use touched::Touched;
 
 const TILE_DATA: ComponentSet = ComponentSet::only(Component::TileData);
@@ -178,6 +181,8 @@ struct Thread<'e> {
     last_cpu: Option<usize>,
     /// What it needs memory for.
     pending: Option<Expansion<'e>>,
+    /// While a signal's handler runs.
+    frame: Option<Frame>,
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! A world of 64 CPUs, 500 threads and 1,000 vCPUs cannot be exhausted; what it adds to small worlds is
 //! what needs many: states that wait for long, memory that was many states' before, every CPU holding a
 //! stale copy of somebody. Each [`Setting`] has a seed, from which all follows. A world that fails is
-//! [shrunk](shrunk) to a few actions, a [`Schedule`] that is text and can be run again.
+//! [`shrunk`] to a few actions, a [`Schedule`] that is text and can be run again.
 //!
 //! After each action what it had to do with is checked, and everything now and then and at the end.
 //!

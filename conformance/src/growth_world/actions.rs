@@ -68,6 +68,10 @@ deeds! {
     EnterGuest "enter-guest", ThreadOutsideGuests;
     /// The current thread executes code of its own.
     UserCode "user-code", ThreadOutsideGuests;
+    /// The current thread gets a signal.
+    Signal "signal", ThreadOutsideGuests;
+    /// The current thread's handler returns.
+    Sigreturn "sigreturn", ThreadOutsideGuests;
     /// The current thread, or its guest, grows for what it needs.
     Grow "grow", Thread;
     /// The current thread gives memory back.

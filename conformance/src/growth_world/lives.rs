@@ -84,6 +84,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             on_cpu: None,
             last_cpu: None,
             pending: None,
+            frame: None,
         });
     }
 
@@ -280,6 +281,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             other => return Err(format!("exec, grown: {grown}: {other:?}")),
         };
         on.mode = Mode::Kernel;
+        current.frame = None;
         if self.negligence != GrowthNegligence::KeepsExpansionAtExec {
             current.pending = None;
         }

@@ -63,6 +63,8 @@ impl<P: Hardware> GrowthWorld<'_, P> {
             Deed::InitRunningGuest => self.init_running_guest(cpu, thread),
             Deed::EnterGuest => self.enter_guest(cpu, thread),
             Deed::UserCode => self.user_code(cpu, thread),
+            Deed::Signal => self.signal(cpu, thread),
+            Deed::Sigreturn => self.sigreturn(cpu, thread),
             Deed::Exec => self.exec(cpu, thread),
             Deed::Grow => self.grow(cpu, thread),
             Deed::ReleaseThread => self.release_thread(cpu, thread),
@@ -101,6 +103,8 @@ impl<P: Hardware> GrowthWorld<'_, P> {
             | Deed::InitRunningGuest
             | Deed::EnterGuest
             | Deed::UserCode
+            | Deed::Signal
+            | Deed::Sigreturn
             | Deed::Exec
             | Deed::Grow
             | Deed::ReleaseThread
@@ -139,7 +143,9 @@ const fn in_guest(dice: u8) -> Deed {
 const fn outside_guests(dice: u8) -> Deed {
     match dice {
         10..22 => Deed::EnterGuest,
-        22..58 => Deed::UserCode,
+        22..50 => Deed::UserCode,
+        50..54 => Deed::Signal,
+        54..58 => Deed::Sigreturn,
         86 => Deed::Exec,
         other => with_any_thread(other),
     }

@@ -189,7 +189,7 @@ mod tests {
         let schedule = &shrunk.schedule;
         assert_eq!(shrunk.finding.kind(), finding.kind());
         assert_eq!(schedule.replay().unwrap_err().kind(), finding.kind());
-        assert!((4..=12).contains(&schedule.actions.len()), "{schedule}");
+        assert!((3..=12).contains(&schedule.actions.len()), "{schedule}");
         assert!(schedule.actions.len() < shrunk.from);
         for left_out in 0..schedule.actions.len() {
             let mut shorter = schedule.clone();
