@@ -25,6 +25,7 @@
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
 //! * [`growth_world`] - a small kernel whose states grow on demand
+//! * [`simulator`] - large growth worlds from seeds, and what fails made short
 //! * [`pair`] - one thread and one guest, for the tests of single behaviours
 //! * [`host`] - a kernel that offers what [`fpstate::Offer`] decides
 //! * [`tiles`] - all tiles, loaded and stored by instructions
@@ -53,6 +54,7 @@ pub mod machine;
 pub mod silicon;
 pub mod world;
 pub mod growth_world;
+pub mod simulator;
 pub mod pair;
 pub mod host;
 pub mod tiles;
