@@ -30,6 +30,7 @@
 //! * `lives` - creation, permissions, fork, exec, exit
 //! * `areas` - the bytes of states
 //! * `checks` - what must hold after every step
+//! * `chosen` - steps that someone else chooses
 
 mod lender;
 mod hardware;
@@ -46,6 +47,7 @@ mod vmm;
 mod lives;
 mod areas;
 mod checks;
+mod chosen;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -214,13 +216,18 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// # Errors
     /// What is wrong, and the steps that led there.
     pub fn run(&mut self, steps: usize) -> Result<(), String> {
+        self.run_steps(steps)?;
+        let ended = self.end().and_then(|()| self.check());
+        ended.map_err(|what| self.report(steps, 0, &what))
+    }
+
+    fn run_steps(&mut self, steps: usize) -> Result<(), String> {
         for number in 0..steps {
             let cpu = self.random.usize(0..self.cpus.len());
             let found = self.step(cpu).and_then(|()| self.check());
             found.map_err(|what| self.report(number, cpu, &what))?;
         }
-        let ended = self.end().and_then(|()| self.check());
-        ended.map_err(|what| self.report(steps, 0, &what))
+        Ok(())
     }
 
     fn report(&mut self, number: usize, cpu: usize, what: &str) -> String {
