@@ -30,6 +30,7 @@
 //! * [`tiles`] - all tiles, loaded and stored by instructions
 //! * [`vcpu`] - a vCPU as a VMM drives it
 //! * [`on_demand`] - threads and guests whose states grow when they first use tiles
+//! * [`fuzzing`] - what is done with bytes that a fuzzer chose
 
 pub mod generators;
 pub mod memory;
@@ -57,3 +58,4 @@ pub mod host;
 pub mod tiles;
 pub mod vcpu;
 pub mod on_demand;
+pub mod fuzzing;
