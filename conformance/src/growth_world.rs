@@ -36,6 +36,7 @@
 //! * `lives` - creation, permissions, fork, exec, exit
 //! * `areas` - the bytes of states
 //! * `checks` - what must hold after every step
+//! * `chosen` - steps that someone else chooses
 
 mod lender;
 mod hardware;
@@ -58,6 +59,7 @@ mod vmm;
 mod lives;
 mod areas;
 mod checks;
+mod chosen;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -275,12 +277,17 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// # Errors
     /// What is wrong, and the steps that led there.
     pub fn run(&mut self, steps: usize) -> Result<(), String> {
+        self.run_steps(steps)?;
+        self.end().map_err(|what| self.report(steps, 0, &what))
+    }
+
+    fn run_steps(&mut self, steps: usize) -> Result<(), String> {
         for number in 0..steps {
             let action = self.choose();
             let found = self.perform(action).and_then(|_| self.check());
             found.map_err(|what| self.report(number, action.cpu, &what))?;
         }
-        self.end().map_err(|what| self.report(steps, 0, &what))
+        Ok(())
     }
 
     fn report(&mut self, number: usize, cpu: u16, what: &str) -> String {

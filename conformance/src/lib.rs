@@ -32,6 +32,7 @@
 //! * [`vcpu`] - a vCPU as a VMM drives it
 //! * [`on_demand`] - threads and guests whose states grow when they first use tiles
 //! * [`explorer`] - every interleaving of small worlds
+//! * [`fuzzing`] - what is done with bytes that a fuzzer chose
 
 pub mod generators;
 pub mod memory;
@@ -61,3 +62,4 @@ pub mod tiles;
 pub mod vcpu;
 pub mod on_demand;
 pub mod explorer;
+pub mod fuzzing;
