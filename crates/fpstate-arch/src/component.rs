@@ -366,4 +366,41 @@ mod tests {
         assert_eq!(set.halves(), (0x89ab_cdef, 0x0123_4567));
         assert_eq!(ComponentSet::from_halves(0x89ab_cdef, 0x0123_4567), set);
     }
+
+    #[test]
+    fn a_set_says_what_is_in_it_and_what_it_shares_with_another() {
+        let (low, high) = (
+            ComponentSet::from_bits(0b011),
+            ComponentSet::from_bits(0b110),
+        );
+        assert_eq!(low.union(high).bits(), 0b111);
+        assert_eq!(low.intersection(high).bits(), 0b010);
+        assert_eq!(low.difference(high).bits(), 0b001);
+        assert_eq!(low.with(Component::Avx).bits(), 0b111);
+        assert_eq!(high.without(Component::Avx).bits(), 0b010);
+        assert_eq!(ComponentSet::only(Component::Apx).bits(), 1 << 19);
+        assert!(low.contains(Component::X87) && !high.contains(Component::X87));
+        assert!(low.union(high).contains_all(low) && !low.contains_all(high));
+        assert!(low.intersects(high) && !low.intersects(ComponentSet::only(Component::Avx)));
+        assert!(ComponentSet::EMPTY.is_empty() && !low.is_empty());
+    }
+
+    #[test]
+    fn a_set_is_shown_by_its_names_and_for_debugging_by_its_bits_too() {
+        assert_eq!(ComponentSet::EMPTY.to_string(), "none");
+        assert_eq!(ComponentSet::from_bits(1 << 63).to_string(), "bit 63");
+        assert_eq!(
+            alloc::format!("{:?}", ComponentSet::LEGACY),
+            "ComponentSet(0x3: x87+SSE)"
+        );
+    }
+
+    #[test]
+    fn only_x87_and_sse_are_in_the_legacy_region() {
+        let legacy: Vec<Component> = ComponentSet::from_bits(!0)
+            .iter()
+            .filter(|component| component.is_legacy())
+            .collect();
+        assert_eq!(legacy, [Component::X87, Component::Sse]);
+    }
 }

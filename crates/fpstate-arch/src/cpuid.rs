@@ -40,3 +40,24 @@ impl CpuidSource for RecordedLeaves<'_> {
             .map_or(CpuidRegisters::default(), |(_, _, registers)| *registers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_recorded_leaf_counts_and_others_read_as_zero() {
+        let eax = |eax| CpuidRegisters {
+            eax,
+            ..CpuidRegisters::default()
+        };
+        let mut recorded = RecordedLeaves(&[(7, 0, eax(1)), (7, 1, eax(2)), (7, 1, eax(3))]);
+        assert_eq!(recorded.cpuid(7, 0), eax(1));
+        assert_eq!(recorded.cpuid(7, 1), eax(2));
+        assert_eq!(recorded.cpuid(7, 2), eax(0));
+        assert_eq!(
+            (|leaf: u32, subleaf: u32| eax(leaf + subleaf)).cpuid(3, 4),
+            eax(7)
+        );
+    }
+}

@@ -446,4 +446,83 @@ mod tests {
             (192, 0x900, 0xf2)
         );
     }
+
+    #[test]
+    fn each_instruction_has_a_bit_of_its_own_and_the_manuals_name() {
+        extern crate alloc;
+        use alloc::{string::ToString, vec::Vec};
+        let all = [
+            (Instruction::Fxsave, "FXSAVE"),
+            (Instruction::Xsave, "XSAVE"),
+            (Instruction::Xsaveopt, "XSAVEOPT"),
+            (Instruction::Xsavec, "XSAVEC"),
+            (Instruction::XgetbvInUse, "XGETBV(1)"),
+            (Instruction::Xsaves, "XSAVES"),
+            (Instruction::Xfd, "XFD"),
+        ];
+        let mut set = InstructionSet::EMPTY;
+        for (number, (instruction, name)) in all.into_iter().enumerate() {
+            assert!(!set.contains(instruction), "{name}");
+            set = set.with(instruction).with(instruction);
+            assert!(set.contains(instruction), "{name}");
+            assert_eq!(set.iter().count(), number + 1, "{name}");
+            assert_eq!(instruction.to_string(), name);
+        }
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            all.map(|(instruction, _)| instruction)
+        );
+        let fewer = set.without(Instruction::Xsavec);
+        assert!(!fewer.contains(Instruction::Xsavec) && fewer.contains(Instruction::Xsaveopt));
+        assert_eq!(fewer.without(Instruction::Xsavec), fewer);
+    }
+
+    #[test]
+    fn each_flag_of_a_component_is_a_bit_of_ecx() {
+        let entry = |flags| ComponentEntry {
+            len: 64,
+            standard_offset: 0,
+            flags,
+        };
+        for flags in 0..16 {
+            let entry = entry(flags);
+            assert_eq!(entry.is_supervisor(), flags & 1 != 0, "{flags:#x}");
+            assert_eq!(entry.is_aligned_64(), flags & 2 != 0, "{flags:#x}");
+            assert_eq!(entry.has_xfd(), flags & 4 != 0, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn lengths_and_instructions_come_from_their_own_leaves() {
+        let cpu = Enumeration::read(|number, subleaf| match (number, subleaf) {
+            (1, _) => leaf(0, 0, 1 << 26, 1 << 24),
+            (0xd, 0) => leaf(7, 0x340, 0x988, 0),
+            (0xd, 1) => leaf(0b1_1111, 0x348, 0, 0),
+            (0xd, 2) => leaf(0x100, 0x240, 0, 0),
+            (0xd, 17) => leaf(0x40, 0xac0, 2, 0),
+            (0xd, 18) => leaf(0x2000, 0xb00, 6, 0),
+            _ => CpuidRegisters::default(),
+        });
+        assert_eq!(cpu.standard_len(), 0x988);
+        assert_eq!(cpu.standard_len_for_xcr0(), 0x340);
+        assert_eq!(cpu.compacted_len_for_xcr0_and_xss(), 0x348);
+        assert_eq!(cpu.instructions().iter().count(), 7);
+        assert_eq!(cpu.xfd_components(), ComponentSet::EMPTY);
+        assert_eq!(cpu.error_pointers(), ErrorPointers::Restored);
+        let with_tiles = Enumeration::read(|number, subleaf| match (number, subleaf) {
+            (0, 0) => leaf(0x1e, u32::from_le_bytes(*b"Auth"), 0, 0),
+            (1, _) => leaf(0, 0, 1 << 26, 1 << 24),
+            (0xd, 0) => leaf(0x6_0003, 0, 0, 0),
+            (0xd, 17) => leaf(0x40, 0xac0, 2, 0),
+            (0xd, 18) => leaf(0x2000, 0xb00, 6, 0),
+            (0x1d, 0) => leaf(1, 0, 0, 0),
+            (0x1d, 1) => leaf(0x0400_2000, 0x0008_0040, 0x10, 0),
+            _ => CpuidRegisters::default(),
+        });
+        assert_eq!(with_tiles.xfd_components().bits(), 1 << 18);
+        assert_eq!(with_tiles.error_pointers(), ErrorPointers::LeftAlone);
+        assert_eq!(with_tiles.tiles().max_palette(), 1);
+        assert!(with_tiles.has(Instruction::Fxsave));
+        assert!(!with_tiles.has(Instruction::Xsaveopt));
+    }
 }

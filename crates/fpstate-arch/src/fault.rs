@@ -53,3 +53,33 @@ impl fmt::Display for Fault {
 }
 
 impl core::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn each_exception_is_shown_by_its_mnemonic() {
+        for (fault, shown) in [
+            (Fault::InvalidOpcode, "#UD: instruction not available"),
+            (Fault::DeviceNotAvailable, "#NM: component disabled"),
+            (Fault::GeneralProtection, "#GP(0)"),
+            (
+                Fault::PageFault { offset: 64 },
+                "#PF: byte 64 of the area is not present",
+            ),
+            (Fault::AlignmentCheck, "#AC: misaligned area"),
+            (
+                Fault::OutsideArea {
+                    reach: 832,
+                    len: 576,
+                },
+                "the instruction reaches 832 bytes into an area of 576",
+            ),
+        ] {
+            assert_eq!(fault.to_string(), shown);
+        }
+    }
+}

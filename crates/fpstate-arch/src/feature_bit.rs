@@ -117,4 +117,13 @@ mod tests {
         assert_eq!(shadow_stacks.to_string(), "CPUID.(07H,0):ECX[7]");
         assert_eq!(features(Component::Apx)[0].leaf(), (7, 1));
     }
+
+    #[test]
+    fn a_bit_is_where_it_was_put() {
+        assert_eq!(FeatureBit::HYBRID.leaf(), (7, 0));
+        assert_eq!(FeatureBit::HYBRID.to_string(), "CPUID.(07H,0):EDX[15]");
+        assert!(features(Component::Sse).is_empty());
+        let avx = features(Component::Avx);
+        assert_eq!((avx.len(), avx[0].leaf()), (1, (1, 0)));
+    }
 }

@@ -278,4 +278,32 @@ mod tests {
         assert!(denormals_are_zeros.is_valid_under(0xffff));
         assert!(!Mxcsr::from_bits(0x1_1f80).is_valid_under(0xffff));
     }
+
+    #[test]
+    fn each_part_is_initialised_without_the_other() {
+        let bytes = [0xa5; LEGACY_REGION_LEN];
+        let (before, initial) = (LegacyRegion::from_bytes(&bytes), LegacyRegion::INITIAL);
+        let mut region = before;
+        region.initialise_x87();
+        assert_eq!(
+            (region.fcw, region.fsw, region.ftw),
+            (initial.fcw, initial.fsw, initial.ftw)
+        );
+        assert_eq!((region.fop, region.fip, region.fdp), (0, 0, 0));
+        assert_eq!(region.st, initial.st);
+        assert_eq!((region.xmm, region.mxcsr), (before.xmm, before.mxcsr));
+        region = before;
+        region.initialise_xmm();
+        assert_eq!(
+            (region.st, region.fcw, region.mxcsr),
+            (before.st, before.fcw, before.mxcsr)
+        );
+        assert_eq!(region.xmm, initial.xmm);
+    }
+
+    #[test]
+    fn mxcsr_is_shown_in_hexadecimal() {
+        extern crate alloc;
+        assert_eq!(alloc::format!("{:#x}", Mxcsr::from_bits(0x1f80)), "0x1f80");
+    }
 }

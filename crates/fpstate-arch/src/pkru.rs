@@ -20,3 +20,13 @@ impl Pkru {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_is_kept() {
+        assert_eq!(Pkru::from_bits(0x5555_5554).bits(), 0x5555_5554);
+    }
+}

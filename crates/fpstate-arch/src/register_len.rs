@@ -21,3 +21,22 @@ pub const fn len_of_registers(component: Component) -> Option<u32> {
         Component::TileData => 8192,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SDM 1, 13.5: what CPUID.(0DH,i):EAX is on every CPU that has the component.
+    #[test]
+    fn each_component_is_as_long_as_the_manual_says() {
+        let lens: [Option<u32>; 21] = core::array::from_fn(|number| {
+            let number = u8::try_from(number).expect("20 fits");
+            len_of_registers(Component::from_number(number).expect("below 63"))
+        });
+        let extended = [
+            256, 64, 64, 64, 512, 1024, 128, 8, 8, 16, 24, 8, 48, 808, 8, 64, 8192, 128,
+        ];
+        assert_eq!((lens[0], lens[1], lens[20]), (None, None, None));
+        assert_eq!(lens[2..20], extended.map(Some));
+    }
+}

@@ -243,4 +243,37 @@ mod tests {
         );
         assert_eq!((tiles.tmul_max_k(), tiles.tmul_max_n()), (16, 64));
     }
+
+    #[test]
+    fn what_was_read_is_shown_as_it_was_read() {
+        let leaf = |eax, ebx, ecx| CpuidRegisters {
+            eax,
+            ebx,
+            ecx,
+            edx: 0,
+        };
+        let cpu = |max_leaf, max_palette| {
+            TileEnumeration::read(&mut |number: u32, subleaf: u32| match (number, subleaf) {
+                (0, 0) => leaf(max_leaf, 0, 0),
+                (0x1d, 0) => leaf(max_palette, 0, 0),
+                (0x1d, 1) => leaf(0x0400_2000, 0x0008_0040, 0x10),
+                (0x1e, 0) => leaf(0, 0x4010, 0),
+                _ => CpuidRegisters::default(),
+            })
+        };
+        let tiles = cpu(0x1e, 1);
+        assert_eq!(tiles, cpu(0x1f, 1));
+        assert_eq!(tiles.max_palette(), 1);
+        assert_eq!(tiles.information(0), leaf(1, 0, 0));
+        assert_eq!(tiles.information(1), leaf(0x0400_2000, 0x0008_0040, 0x10));
+        assert_eq!(tiles.information(2), leaf(0, 0, 0));
+        assert_eq!(tiles.tmul(), leaf(0, 0x4010, 0));
+        assert_eq!(cpu(0x1d, 1), TileEnumeration::default());
+        assert_eq!(cpu(0x1e, 2).max_palette(), 2);
+        let none = cpu(0x1e, 0);
+        assert_eq!(
+            (none.palette_1(), none.information(0)),
+            (None, leaf(0, 0, 0))
+        );
+    }
 }

@@ -214,4 +214,14 @@ mod tests {
             "XCR0 0x7 enables AVX, which this CPU lacks (it has x87+SSE)"
         );
     }
+
+    #[test]
+    fn a_broken_rule_is_shown_with_the_value() {
+        extern crate alloc;
+        let found = ComponentSet::from_bits(0x5);
+        assert_eq!(
+            alloc::string::ToString::to_string(&Xcr0Error::AvxWithoutSse { found }),
+            "XCR0 0x5 (x87+AVX): AVX needs SSE"
+        );
+    }
 }

@@ -82,8 +82,10 @@ impl core::error::Error for XfdError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate alloc;
     use super::*;
     use crate::component::Component;
+    use alloc::string::ToString;
 
     #[test]
     fn only_components_with_the_xfd_bit_can_be_disabled() {
@@ -97,5 +99,21 @@ mod tests {
             Xfd::new(found, supported),
             Err(XfdError { found, supported })
         );
+    }
+
+    #[test]
+    fn a_refused_value_is_shown_with_what_is_allowed() {
+        let supported = ComponentSet::only(Component::TileData);
+        let found = supported.with(Component::Avx);
+        assert_eq!(
+            XfdError { found, supported }.to_string(),
+            "IA32_XFD 0x40004 disables AVX; allowed: XTILEDATA"
+        );
+    }
+
+    #[test]
+    fn the_cause_of_an_exception_is_kept_as_it_was_read() {
+        let tiles = ComponentSet::only(Component::TileData);
+        assert_eq!(XfdErr::from_components(tiles).components(), tiles);
     }
 }

@@ -154,4 +154,30 @@ mod tests {
             Format::Standard
         );
     }
+
+    #[test]
+    fn a_format_is_shown_by_its_name() {
+        extern crate alloc;
+        for (format, name) in [
+            (Format::Fxsave, "FXSAVE"),
+            (Format::Standard, "standard"),
+            (Format::Compacted, "compacted"),
+        ] {
+            assert_eq!(alloc::string::ToString::to_string(&format), name);
+        }
+    }
+
+    #[test]
+    fn the_extended_region_begins_behind_the_header() {
+        // SDM 1, 13.4: 512 bytes, then 64.
+        assert_eq!(EXTENDED_REGION_OFFSET, 576);
+    }
+
+    #[test]
+    fn a_set_with_bit_63_makes_a_compacted_header_no_other_format() {
+        let foreign = ComponentSet::from_bits(1 << 63 | 3);
+        let header = XsaveHeader::compacted(ComponentSet::EMPTY, foreign);
+        assert_eq!(header.format(), Format::Compacted);
+        assert_eq!(header.xcomp_bv_components(), ComponentSet::LEGACY);
+    }
 }

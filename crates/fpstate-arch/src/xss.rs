@@ -60,8 +60,10 @@ impl core::error::Error for XssError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate alloc;
     use super::*;
     use crate::component::Component;
+    use alloc::string::ToString;
 
     #[test]
     fn only_supported_supervisor_components_are_accepted() {
@@ -74,6 +76,16 @@ mod tests {
         assert_eq!(
             Xss::new(found, supported),
             Err(XssError { found, supported })
+        );
+    }
+
+    #[test]
+    fn a_refused_value_is_shown_with_what_is_allowed() {
+        let supported = ComponentSet::only(Component::CetU);
+        let found = supported.with(Component::Lbr);
+        assert_eq!(
+            XssError { found, supported }.to_string(),
+            "IA32_XSS 0x8800 enables LBR; allowed: CET_U"
         );
     }
 }

@@ -448,9 +448,11 @@ impl<S: AreaStorage + Clone> XsaveArea<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
     use fpstate_arch::enumeration::Enumeration;
+    use std::string::ToString;
 
     #[repr(align(64))]
     struct Memory([u8; 1024]);
@@ -515,6 +517,7 @@ mod tests {
             }
         );
         assert_eq!(storage.len(), 831);
+        assert!(XsaveArea::new(layout, &mut memory.0[..832]).is_ok());
         let (error, _) = XsaveArea::new(layout, &mut memory.0[16..]).unwrap_err();
         assert!(matches!(error, AreaError::Misaligned { address } if address % 64 == 16));
     }
@@ -653,5 +656,136 @@ mod tests {
         area.loaded();
         area.disable(ComponentSet::EMPTY);
         assert_eq!(area.extended(Component::Avx), None);
+    }
+
+    #[test]
+    fn a_refused_area_or_component_says_what_was_found_and_what_was_needed() {
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                AreaError::TooShort {
+                    found: 1,
+                    needed: 576,
+                }
+                .to_string(),
+                "area of 1 bytes; the layout needs 576",
+            ),
+            (
+                AreaError::Misaligned { address: 0x1001 }.to_string(),
+                "area at 0x1001; allowed: multiples of 64",
+            ),
+            (
+                ComponentError::NoRoom {
+                    component: Component::Avx,
+                    room: TILES,
+                }
+                .to_string(),
+                "no room for AVX; the area has XTILECFG+XTILEDATA",
+            ),
+            (
+                ComponentError::Length {
+                    component: Component::Avx,
+                    found: 128,
+                    needed: 256,
+                }
+                .to_string(),
+                "128 bytes for AVX, which has 256",
+            ),
+            (
+                MxcsrError {
+                    found: 0x1_0000,
+                    mask: 0xffff,
+                }
+                .to_string(),
+                "MXCSR at byte 24 is 0x10000; allowed bits: 0xffff",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn components_are_initialised_without_the_others() {
+        let cpu = avx_cpu();
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        let mut region = LegacyRegion::INITIAL;
+        (region.fcw, region.xmm[3]) = (0x27f, [9; 16]);
+        area.set_legacy(&region, 0xffff).unwrap();
+        area.set_extended(Component::Avx, &[7; 256]).unwrap();
+        area.initialise_components(ComponentSet::only(Component::X87).with(Component::Avx));
+        assert_eq!(area.xstate_bv(), ComponentSet::only(Component::Sse));
+        assert_eq!((area.legacy().fcw, area.legacy().xmm[3]), (0x37f, [9; 16]));
+        assert_eq!(area.extended(Component::Avx), None);
+    }
+
+    #[test]
+    fn what_is_disabled_while_the_registers_hold_the_state_is_not_announced_and_not_kept() {
+        let cpu = avx_cpu();
+        let avx = ComponentSet::only(Component::Avx);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.set_extended(Component::Avx, &[7; 256]).unwrap();
+        area.disable(avx);
+        area.disable_while_loaded(avx);
+        area.disable(ComponentSet::EMPTY);
+        assert_eq!(area.extended(Component::Avx), None, "it was set aside");
+        area.disable_while_loaded(avx);
+        area.set_extended(Component::Avx, &[8; 256]).unwrap();
+        assert!(!area.xstate_bv().intersects(avx));
+    }
+
+    #[test]
+    fn a_state_is_replaced_but_for_what_is_preserved() {
+        let cpu = avx_cpu();
+        let avx = ComponentSet::only(Component::Avx);
+        let mut memory = Memory([0; 1024]);
+        let mut initial = LegacyRegion::INITIAL;
+        initial.fcw = 0x27f;
+        let mut masked = initial;
+        masked.mxcsr = Mxcsr::from_bits(0x1fa0);
+        for (legacy, live, preserved, byte, xstate_bv) in [
+            (&initial, avx, ComponentSet::EMPTY, Some(8), 0b100),
+            (&initial, avx, avx, Some(7), 0b100),
+            (&initial, ComponentSet::EMPTY, avx, Some(7), 0b100),
+            (&initial, ComponentSet::EMPTY, ComponentSet::EMPTY, None, 0),
+            // MXCSR is part of a compacted area only where SSE is.
+            (&masked, avx, ComponentSet::EMPTY, Some(8), 0b110),
+        ] {
+            let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+            let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+            area.set_extended(Component::Avx, &[7; 256]).unwrap();
+            area.replace(legacy, live, preserved, |_| Some(&[8; 256]));
+            assert_eq!(area.xstate_bv().bits(), xstate_bv);
+            assert_eq!(area.bytes()[..2], [0x7f, 2]);
+            assert_eq!(area.legacy().mxcsr, legacy.mxcsr);
+            let avx = area.extended(Component::Avx);
+            assert_eq!(
+                avx.map(|bytes| (bytes[0], bytes[255])),
+                byte.map(|b| (b, b))
+            );
+        }
+        let layout = Layout::standard(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.replace(&masked, ComponentSet::EMPTY, ComponentSet::EMPTY, |_| None);
+        assert_eq!(
+            (area.xstate_bv().bits(), area.legacy().mxcsr.bits()),
+            (0, 0x1fa0)
+        );
+    }
+
+    #[test]
+    fn a_log_gets_the_layout_and_not_the_registers() {
+        let cpu = avx_cpu();
+        let mut memory = Memory([0; 1024]);
+        let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
+        let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+        area.set_extended(Component::Avx, &[0xa7; 256]).unwrap();
+        assert_eq!(
+            std::format!("{area:?}"),
+            "XsaveArea { format: Compacted, components: ComponentSet(0x7: x87+SSE+AVX), area_len: 832, .. }"
+        );
     }
 }

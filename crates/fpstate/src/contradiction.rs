@@ -215,8 +215,10 @@ impl core::error::Error for Contradiction {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+    use std::string::ToString;
 
     fn check(cpu: &RecordedCpu) -> Result<(), Contradiction> {
         let enumeration = cpu.enumeration();
@@ -285,6 +287,60 @@ mod tests {
             let palette = cpu.enumeration().tiles().palette_1();
             let contradiction = Contradiction::Tiles { palette, len: 8192 };
             assert_eq!(check(&cpu), Err(contradiction));
+        }
+    }
+
+    #[test]
+    fn each_contradiction_says_what_cpuid_gave() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        for (shown, sentence) in [
+            (
+                Contradiction::WithoutLegacy { found: AVX }.to_string(),
+                "CPUID gives XSAVE AVX; x87 and SSE are always managed",
+            ),
+            (
+                Contradiction::WrongKind {
+                    component: Component::CetU,
+                }
+                .to_string(),
+                "CPUID does not say clearly whether CET_U is user or supervisor state",
+            ),
+            (
+                Contradiction::Len {
+                    component: Component::Avx,
+                    found: 128,
+                    allowed: 256,
+                }
+                .to_string(),
+                "CPUID gives AVX 128 bytes; its registers are 256",
+            ),
+            (
+                Contradiction::StandardLen {
+                    found: 800,
+                    needed: 832,
+                }
+                .to_string(),
+                "CPUID gives all user components 800 bytes; the last one ends at 832",
+            ),
+            (
+                Contradiction::EnabledLen {
+                    format: Format::Compacted,
+                    found: 800,
+                    needed: 832,
+                }
+                .to_string(),
+                "CPUID gives a compacted area of what is enabled 800 bytes; its components take 832",
+            ),
+            (
+                Contradiction::Tiles {
+                    palette: None,
+                    len: 8192,
+                }
+                .to_string(),
+                "XTILEDATA is 8192 bytes and there is no tile palette",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
         }
     }
 }

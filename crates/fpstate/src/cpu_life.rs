@@ -208,3 +208,53 @@ impl core::error::Error for BringUpError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_cpu_that_is_refused_says_which_register_had_what() {
+        static IDENTITIES: Identities = Identities::new();
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let _first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                BringUpError::Xcr0 { found: AVX }.to_string(),
+                "XCR0 AVX on a CPU without XSAVE",
+            ),
+            (
+                BringUpError::Xss { found: AVX }.to_string(),
+                "IA32_XSS AVX where XSAVES is not used",
+            ),
+            (
+                BringUpError::Xfd { found: TILES }.to_string(),
+                "IA32_XFD XTILECFG+XTILEDATA on a CPU without it",
+            ),
+            (
+                BringUpError::Fault(Fault::GeneralProtection).to_string(),
+                "the processor refused: #GP(0)",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_processors_fault_is_the_source_of_a_refused_cpu() {
+        use core::error::Error as _;
+        let refused = BringUpError::Fault(Fault::GeneralProtection);
+        assert_eq!(
+            refused.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        let found = ComponentSet::only(Component::Avx);
+        assert!(BringUpError::Xcr0 { found }.source().is_none());
+    }
+}

@@ -467,4 +467,88 @@ mod tests {
         let switch = decide_exchange(host, sealed, live, Restoring::Now).unwrap();
         assert_eq!((switch.xfd, switch.restore), (Some(xfd), Restore::Nothing));
     }
+
+    #[test]
+    fn what_is_in_the_registers_already_is_used_where_it_is() {
+        let w = world();
+        let live = w.cpu(RegisterContent::OnlyCopyOf(w.a));
+        let here = state(w.a, Residence::Registers(w.here));
+        assert_eq!(
+            decide_restore(here, live, Restoring::Now),
+            Ok((None, Restore::AlreadyInRegisters))
+        );
+        let elsewhere = state(w.a, Residence::Registers(w.elsewhere));
+        assert_eq!(
+            decide_restore(elsewhere, live, Restoring::Now),
+            Err(SwitchError::InRegistersOf {
+                state: w.a,
+                cpu: w.elsewhere,
+                here: w.here
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_is_switched_under_a_guests_xcr0() {
+        let w = world();
+        let cpu = CpuFacts {
+            control: ControlOwner::Guest,
+            ..w.cpu(RegisterContent::OnlyCopyOf(w.a))
+        };
+        let refused = SwitchError::GuestControl { cpu: w.here };
+        let live = state(w.a, Residence::Registers(w.here));
+        assert_eq!(decide_save(live, cpu), Err(refused));
+        assert_eq!(decide_restore(live, cpu, Restoring::Now), Err(refused));
+    }
+
+    #[test]
+    fn a_cpu_without_xfd_is_not_given_any() {
+        let w = world();
+        let tiles = ComponentSet::only(Component::TileData);
+        let mut incoming = state(w.a, Residence::Memory);
+        let nobody = w.cpu(RegisterContent::Nobody);
+        let without = Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidRegisters {
+                ecx: 1 << 26,
+                ..Default::default()
+            },
+            (0xd, 1) => CpuidRegisters {
+                eax: 0xf,
+                ..Default::default()
+            },
+            _ => CpuidRegisters::default(),
+        });
+        let old = CpuFacts {
+            instructions: SwitchInstructions::for_ring0(&without),
+            ..nobody
+        };
+        let xfd_of = |state, cpu| decide_restore(state, cpu, Restoring::Now).unwrap().0;
+        assert_eq!(xfd_of(incoming, nobody), None);
+        incoming.xfd = Xfd::new(tiles, tiles).unwrap();
+        assert_eq!(xfd_of(incoming, nobody), Some(incoming.xfd));
+        assert_eq!(xfd_of(incoming, old), None);
+    }
+
+    #[test]
+    fn a_decision_is_stale_once_a_state_or_the_cpu_has_changed() {
+        let w = world();
+        let nothing = Switch {
+            save: Save::Nothing,
+            xfd: None,
+            restore: Restore::Nothing,
+        };
+        let (a, b) = (state(w.a, Residence::Memory), state(w.b, Residence::Memory));
+        let edited = StateFacts { version: 1, ..a };
+        let decided = Decided::new(nothing, Some(a), Some(b), (w.here, 1));
+        assert_eq!(decided.require_current(decided), Ok(()));
+        for now in [
+            Decided::new(nothing, Some(edited), Some(b), (w.here, 1)),
+            Decided::new(nothing, Some(b), Some(b), (w.here, 1)),
+            Decided::new(nothing, Some(a), None, (w.here, 1)),
+            Decided::new(nothing, Some(a), Some(b), (w.elsewhere, 1)),
+            Decided::new(nothing, Some(a), Some(b), (w.here, 2)),
+        ] {
+            assert_eq!(decided.require_current(now), Err(SwitchError::Stale));
+        }
+    }
 }

@@ -130,3 +130,36 @@ impl fmt::Display for DeviceNotAvailableError {
 }
 
 impl core::error::Error for DeviceNotAvailableError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_exception_says_why() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                DeviceNotAvailableError::InGuest { guest: first }.to_string(),
+                "#NM while the guest of state 1 is in the registers",
+            ),
+            (
+                DeviceNotAvailableError::Resize(ResizeError::NotGrown).to_string(),
+                "no on-demand component has room",
+            ),
+            (
+                DeviceNotAvailableError::Switch(SwitchError::Stale).to_string(),
+                "the decision is not what the states call for now",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

@@ -248,6 +248,7 @@ mod tests {
     use crate::image::StandardImage;
     use crate::recorded_cpu::emerald_rapids;
     use fpstate_arch::legacy_region::Mxcsr;
+    use std::string::ToString;
     use std::vec::Vec;
 
     /// XSAVE of a CPU with AVX-512 and PKRU: x87, AVX and PKRU live, and stale bytes elsewhere.
@@ -331,5 +332,63 @@ mod tests {
             })
         );
         assert_eq!(out, [0xaa; 0xa88]);
+    }
+
+    #[test]
+    fn a_refused_export_says_what_has_no_place() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                ExportError::Format {
+                    found: Format::Compacted,
+                    allowed: Format::Standard,
+                }
+                .to_string(),
+                "a layout of compacted format; allowed: standard",
+            ),
+            (
+                ExportError::TooShort {
+                    found: 575,
+                    needed: 576,
+                }
+                .to_string(),
+                "575 bytes for an image of 576",
+            ),
+            (
+                ExportError::NoRoom {
+                    found: AVX.union(TILES),
+                    room: AVX,
+                }
+                .to_string(),
+                "the state has XTILECFG+XTILEDATA; the layout has room for AVX",
+            ),
+            (
+                ExportError::Length {
+                    component: Component::Avx,
+                    found: 128,
+                    needed: 256,
+                }
+                .to_string(),
+                "AVX has 128 bytes in the state and 256 in the layout",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn an_fxsave_image_is_the_legacy_region_and_512_bytes() {
+        let (bytes, cpu) = (image(), emerald_rapids().enumeration());
+        let layout = Layout::standard(&cpu, ComponentSet::LEGACY).unwrap();
+        let mut legacy_only = bytes[..576].to_vec();
+        legacy_only[512..514].copy_from_slice(&1_u16.to_le_bytes());
+        let image = StandardImage::parse(&legacy_only, layout, 0xffff).unwrap();
+        let layout = Layout::fxsave(&cpu).unwrap();
+        let mut out = [0xaa; 520];
+        assert_eq!(image.state().write_fxsave(&layout, &mut out), Ok(512));
+        assert_eq!(out[..4], [0x7f, 2, 0, 0]);
+        assert_eq!(out[160..416], [0; 256]);
+        assert_eq!(out[512..], [0xaa; 8]);
     }
 }

@@ -298,3 +298,71 @@ impl fmt::Display for ResizeError {
 }
 
 impl core::error::Error for ResizeError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use fpstate_arch::Component;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_resize_says_what_was_found_and_what_was_asked() {
+        static IDENTITIES: Identities = Identities::new();
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                ResizeError::NotOnDemand {
+                    found: AVX,
+                    on_demand: TILES,
+                }
+                .to_string(),
+                "AVX on demand; there is XTILECFG+XTILEDATA",
+            ),
+            (
+                ResizeError::NotOffered {
+                    found: TILES,
+                    offered: AVX,
+                }
+                .to_string(),
+                "XTILECFG+XTILEDATA for a guest that is offered AVX",
+            ),
+            (
+                ResizeError::OtherState {
+                    found: first,
+                    asked: second,
+                }
+                .to_string(),
+                "an expansion of state 2, given to state 1",
+            ),
+            (
+                ResizeError::Outgrown {
+                    found: TILES,
+                    planned: AVX,
+                }
+                .to_string(),
+                "an expansion to AVX for a state that has XTILECFG+XTILEDATA",
+            ),
+            (
+                ResizeError::NotGrown.to_string(),
+                "no on-demand component has room",
+            ),
+            (
+                ResizeError::InRegisters { cpu }.to_string(),
+                "the state is in the registers of CPU 7",
+            ),
+            (
+                ResizeError::Running { guest: first }.to_string(),
+                "a thread runs the guest of state 1",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

@@ -267,3 +267,51 @@ impl<S: AreaStorage + Clone> GuestFpu<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use fpstate_arch::Component;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_guest_state_says_what_was_found_and_what_was_allowed() {
+        static IDENTITIES: Identities = Identities::new();
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let _first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                GuestStateError::NoRoom {
+                    room: AVX,
+                    needed: TILES,
+                }
+                .to_string(),
+                "a guest is offered XTILECFG+XTILEDATA; its state has AVX",
+            ),
+            (
+                GuestStateError::Enabled {
+                    enabled: TILES,
+                    offered: AVX,
+                }
+                .to_string(),
+                "the guest's registers have XTILECFG+XTILEDATA; offered: AVX",
+            ),
+            (
+                GuestStateError::Running { guest: second }.to_string(),
+                "a thread runs the guest of state 2",
+            ),
+            (
+                GuestStateError::NotInMemory(NotInMemory::Sealed).to_string(),
+                "the state is sealed by the hardware",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

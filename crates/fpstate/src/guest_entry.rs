@@ -349,3 +349,48 @@ impl fmt::Display for GuestEntryError {
 }
 
 impl core::error::Error for GuestEntryError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_entry_names_both_guests() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                GuestEntryError::NotRunning {
+                    asked: first,
+                    running: None,
+                }
+                .to_string(),
+                "the thread runs no guest, not that of state 1",
+            ),
+            (
+                GuestEntryError::NotRunning {
+                    asked: first,
+                    running: Some(second),
+                }
+                .to_string(),
+                "the thread runs the guest of state 2, not that of state 1",
+            ),
+            (
+                GuestEntryError::NotInRegisters { guest: first }.to_string(),
+                "state 1 is not in the registers; restore it before use",
+            ),
+            (
+                GuestEntryError::Switch(SwitchError::Stale).to_string(),
+                "the decision is not what the states call for now",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

@@ -152,10 +152,12 @@ impl core::error::Error for GuestFeaturesError {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::errno::Errno::{Einval, Eperm};
     use crate::permissions::{Permissions, SignalStacks};
     use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+    use std::string::ToString;
 
     const fn set(bits: u64) -> ComponentSet {
         ComponentSet::from_bits(bits)
@@ -252,5 +254,46 @@ mod tests {
         let refused = features(&cpu.without_xsaves(), &[], 3, 0x1800).unwrap_err();
         let (found, allowed) = (set(0x1800), ComponentSet::EMPTY);
         assert_eq!(refused, GuestFeaturesError::Supervisor { found, allowed });
+    }
+
+    #[test]
+    fn a_refused_offer_says_what_was_allowed() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        for (shown, sentence) in [
+            (
+                GuestFeaturesError::Supervisor {
+                    found: ComponentSet::only(Component::CetU),
+                    allowed: ComponentSet::EMPTY,
+                }
+                .to_string(),
+                "supervisor components CET_U for a guest; allowed: none",
+            ),
+            (
+                GuestFeaturesError::User(Xcr0Error::WithoutX87 { found: AVX }).to_string(),
+                "as a guest's highest XCR0: XCR0 0x4 (AVX): x87 cannot be disabled",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_broken_rule_of_xcr0_is_the_source_of_a_refused_offer() {
+        use core::error::Error as _;
+        let rule = Xcr0Error::WithoutX87 {
+            found: ComponentSet::EMPTY,
+        };
+        assert_eq!(
+            GuestFeaturesError::User(rule)
+                .source()
+                .map(ToString::to_string),
+            Some(rule.to_string())
+        );
+        let (found, allowed) = (ComponentSet::LEGACY, ComponentSet::EMPTY);
+        assert!(
+            GuestFeaturesError::Supervisor { found, allowed }
+                .source()
+                .is_none()
+        );
     }
 }

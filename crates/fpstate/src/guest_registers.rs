@@ -172,9 +172,11 @@ impl core::error::Error for GuestRegisterError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::ownership::Identities;
     use fpstate_arch::fault::Fault;
+    use std::string::ToString;
 
     #[test]
     fn what_the_guest_wrote_is_its_fault_and_the_order_of_calls_the_hosts() {
@@ -193,6 +195,43 @@ mod tests {
         ] {
             assert_eq!(error.is_the_guests(), is_the_guests, "{error}");
             assert_eq!(error.errno(), errno, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_write_says_what_was_found_and_what_was_allowed() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let _cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                GuestRegisterError::NoSuchXcr { found: 3 }.to_string(),
+                "XSETBV with ECX = 3; allowed: 0",
+            ),
+            (
+                GuestRegisterError::Running { guest: first }.to_string(),
+                "a thread runs the guest of state 1",
+            ),
+            (
+                GuestRegisterError::NotRunning {
+                    asked: first,
+                    running: None,
+                }
+                .to_string(),
+                "the thread runs no guest, not that of state 1",
+            ),
+            (
+                GuestRegisterError::NotRunning {
+                    asked: first,
+                    running: Some(second),
+                }
+                .to_string(),
+                "the thread runs the guest of state 2, not that of state 1",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
         }
     }
 }

@@ -306,3 +306,68 @@ impl core::error::Error for LeaveError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_entry_or_exit_names_the_guests() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let _here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                EnterError::AlreadyInGuest { running: first }.to_string(),
+                "the thread is running the guest of state 1 already",
+            ),
+            (
+                EnterError::GuestInUse { guest: second }.to_string(),
+                "another thread runs the guest of state 2",
+            ),
+            (
+                EnterError::Switch(SwitchError::Stale).to_string(),
+                "the decision is not what the states call for now",
+            ),
+            (
+                LeaveError::NotInGuest.to_string(),
+                "the thread is not running a guest",
+            ),
+            (
+                LeaveError::OtherGuest {
+                    running: first,
+                    asked: second,
+                }
+                .to_string(),
+                "the thread is running the guest of state 1, not that of state 2",
+            ),
+            (
+                LeaveError::Switch(SwitchError::KernelSection { cpu }).to_string(),
+                "the kernel is using the registers of CPU 7",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_refused_switch_is_that_of_the_entry_or_exit() {
+        use core::error::Error as _;
+        let switch = SwitchError::Fault(fpstate_arch::Fault::GeneralProtection);
+        let (entry, exit) = (EnterError::Switch(switch), LeaveError::Switch(switch));
+        assert_eq!(
+            entry.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert_eq!(
+            exit.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert!(LeaveError::NotInGuest.source().is_none());
+    }
+}

@@ -126,3 +126,101 @@ impl core::error::Error for ImageError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use fpstate_arch::Component;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_image_says_which_byte_held_what() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                ImageError::NotStandard {
+                    format: Format::Compacted,
+                }
+                .to_string(),
+                "a layout of compacted format; allowed: standard",
+            ),
+            (
+                ImageError::NotCompacted { found: 7 }.to_string(),
+                "XCOMP_BV at byte 520 is 0x7; allowed: bit 63 set in the compacted format",
+            ),
+            (
+                ImageError::Layout(LayoutError::NotEnumerated { missing: AVX }).to_string(),
+                "no layout to read the image by: this CPU lacks AVX",
+            ),
+            (
+                ImageError::TooShort {
+                    found: 575,
+                    needed: 576,
+                }
+                .to_string(),
+                "image of 575 bytes; allowed: at least 576",
+            ),
+            (
+                ImageError::Length {
+                    found: 577,
+                    needed: 576,
+                }
+                .to_string(),
+                "image of 577 bytes; allowed: 576",
+            ),
+            (
+                ImageError::XcompBv { found: 1 }.to_string(),
+                "XCOMP_BV at byte 520 is 0x1; allowed: 0 in the standard format",
+            ),
+            (
+                ImageError::RoomNotAllowed {
+                    found: AVX.union(TILES),
+                    allowed: AVX,
+                }
+                .to_string(),
+                "XCOMP_BV at byte 520 has XTILECFG+XTILEDATA; allowed: AVX",
+            ),
+            (
+                ImageError::ReservedHeaderByte {
+                    offset: 530,
+                    value: 0x80,
+                }
+                .to_string(),
+                "reserved header byte 530 is 0x80; allowed: 0",
+            ),
+            (
+                ImageError::ComponentsNotAllowed {
+                    found: AVX.union(TILES),
+                    allowed: AVX,
+                }
+                .to_string(),
+                "XSTATE_BV at byte 512 has XTILECFG+XTILEDATA; allowed: AVX",
+            ),
+            (
+                ImageError::Mxcsr(MxcsrError {
+                    found: 0x1_0000,
+                    mask: 0xffff,
+                })
+                .to_string(),
+                "MXCSR at byte 24 is 0x10000; allowed bits: 0xffff",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_source_of_an_image_without_one() {
+        use core::error::Error as _;
+        let layout = LayoutError::NotEnumerated {
+            missing: ComponentSet::LEGACY,
+        };
+        assert_eq!(
+            ImageError::Layout(layout).source().map(ToString::to_string),
+            Some(layout.to_string())
+        );
+        assert!(ImageError::XcompBv { found: 1 }.source().is_none());
+    }
+}

@@ -234,3 +234,69 @@ impl fmt::Display for NotInMemory {
 }
 
 impl core::error::Error for NotInMemory {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_import_says_what_would_be_lost() {
+        static IDENTITIES: Identities = Identities::new();
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let _first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                ImportError::NoRoom {
+                    found: AVX.union(TILES),
+                    room: AVX,
+                }
+                .to_string(),
+                "the image has XTILECFG+XTILEDATA; the state has room for AVX",
+            ),
+            (
+                ImportError::Length {
+                    component: Component::Avx,
+                    found: 128,
+                    needed: 256,
+                }
+                .to_string(),
+                "AVX has 128 bytes in the image and 256 here",
+            ),
+            (
+                ImportError::LegacyKeptElsewhere {
+                    found: ComponentSet::LEGACY,
+                }
+                .to_string(),
+                "x87+SSE kept elsewhere; allowed: extended components",
+            ),
+            (
+                ImportError::NotInImage {
+                    found: ComponentSet::only(Component::CetU),
+                }
+                .to_string(),
+                "CET_U would be lost: a standard-format image has no supervisor state",
+            ),
+            (
+                ImportError::NotInRegisters {
+                    cpu,
+                    residence: Residence::Memory,
+                }
+                .to_string(),
+                "the state is not in the registers of CPU 7 but Memory",
+            ),
+            (
+                ImportError::NotInMemory(NotInMemory::InRegisters { cpu: here }).to_string(),
+                "the state is in the registers of CPU 9",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

@@ -293,8 +293,10 @@ impl<'e> Layout<'e> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
+    use std::string::ToString;
 
     fn cpu(xsave: u32, sub_leaf_1: u32) -> Enumeration {
         Enumeration::read(|leaf, subleaf| match (leaf, subleaf) {
@@ -383,5 +385,21 @@ mod tests {
         let cpu = cpu(1, 0x1f);
         assert!(SwitchInstructions::for_ring0(&cpu).has_xfd());
         assert!(!SwitchInstructions::for_user_mode(&cpu).has_xfd());
+    }
+
+    #[test]
+    fn each_instruction_is_shown_as_the_manual_writes_it() {
+        for (shown, sentence) in [
+            (SaveInstruction::Fxsave.to_string(), "FXSAVE"),
+            (SaveInstruction::Xsave.to_string(), "XSAVE"),
+            (SaveInstruction::Xsaveopt.to_string(), "XSAVEOPT"),
+            (SaveInstruction::Xsavec.to_string(), "XSAVEC"),
+            (SaveInstruction::Xsaves.to_string(), "XSAVES"),
+            (RestoreInstruction::Fxrstor.to_string(), "FXRSTOR"),
+            (RestoreInstruction::Xrstor.to_string(), "XRSTOR"),
+            (RestoreInstruction::Xrstors.to_string(), "XRSTORS"),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }

@@ -183,3 +183,30 @@ impl fmt::Display for OtherSection {
 }
 
 impl core::error::Error for OtherSection {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_section_closed_elsewhere_names_both_cpus() {
+        static IDENTITIES: Identities = Identities::new();
+        let _first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [(
+            OtherSection {
+                here,
+                section: KernelSection { cpu, uses: 1 },
+            }
+            .to_string(),
+            "the kernel section of CPU 7 is not open on CPU 9",
+        )] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

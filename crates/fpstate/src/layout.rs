@@ -361,6 +361,7 @@ mod tests {
     extern crate std;
     use super::*;
     use fpstate_arch::cpuid::CpuidRegisters;
+    use std::string::ToString;
     use std::vec::Vec;
 
     /// A CPU with these (number, length, standard offset, flags), XSAVEC and XSAVES.
@@ -523,5 +524,98 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_refused_layout_says_what_cpuid_gave() {
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                LayoutError::FormatNotAvailable {
+                    format: Format::Compacted,
+                    needed: Instruction::Xsavec,
+                }
+                .to_string(),
+                "no compacted format on this CPU: it lacks XSAVEC",
+            ),
+            (
+                LayoutError::NotEnumerated { missing: TILES }.to_string(),
+                "this CPU lacks XTILECFG+XTILEDATA",
+            ),
+            (
+                LayoutError::WithoutLength {
+                    component: Component::Avx,
+                }
+                .to_string(),
+                "CPUID lists AVX with a length of 0 bytes",
+            ),
+            (
+                LayoutError::SupervisorInStandardFormat {
+                    found: ComponentSet::only(Component::CetU),
+                }
+                .to_string(),
+                "the standard format has no place for supervisor state: CET_U",
+            ),
+            (
+                LayoutError::InsideHeader {
+                    component: Component::Avx,
+                    offset: 575,
+                }
+                .to_string(),
+                "CPUID puts AVX at offset 575; allowed: 576 and above",
+            ),
+            (
+                LayoutError::Overlap {
+                    first: Component::Avx,
+                    second: Component::Opmask,
+                }
+                .to_string(),
+                "CPUID gives AVX and opmask the same bytes",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_512_bytes_of_fxsave_have_no_room_for_more_or_less() {
+        let cpu = cpu(&SAPPHIRE_RAPIDS);
+        let fxsave = Layout::fxsave(&cpu).unwrap();
+        let same = fxsave.with(ComponentSet::LEGACY).unwrap();
+        assert_eq!(
+            (same.format(), same.components()),
+            (Format::Fxsave, ComponentSet::LEGACY)
+        );
+        let missing = ComponentSet::only(Component::Avx);
+        assert_eq!(
+            fxsave.with(missing).unwrap_err(),
+            LayoutError::NotEnumerated { missing }
+        );
+    }
+
+    #[test]
+    fn either_instruction_that_compacts_gives_the_compacted_format() {
+        let cpu = |eax| {
+            Enumeration::read(move |leaf, subleaf| {
+                let mut registers = CpuidRegisters::default();
+                match (leaf, subleaf) {
+                    (1, _) => registers.ecx = 1 << 26,
+                    (0xd, 0) => registers.eax = 3,
+                    (0xd, 1) => registers.eax = eax,
+                    _ => {}
+                }
+                registers
+            })
+        };
+        let (xsavec, xsaves) = (1 << 1, 1 << 3);
+        assert!(Layout::compacted(&cpu(xsavec), ComponentSet::LEGACY).is_ok());
+        assert!(Layout::compacted(&cpu(xsaves), ComponentSet::LEGACY).is_ok());
+        assert_eq!(
+            Layout::compacted(&cpu(0), ComponentSet::LEGACY).unwrap_err(),
+            LayoutError::FormatNotAvailable {
+                format: Format::Compacted,
+                needed: Instruction::Xsavec
+            }
+        );
     }
 }

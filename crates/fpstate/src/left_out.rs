@@ -158,8 +158,10 @@ impl Candidates<'_> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+    use std::string::ToString;
 
     const EVERYTHING: ComponentSet = ComponentSet::from_bits(u64::MAX);
 
@@ -295,5 +297,37 @@ mod tests {
             visible: EVERYTHING,
         };
         assert!(!candidates.offered().contains(Component::Lbr));
+    }
+
+    #[test]
+    fn each_reason_is_a_sentence_of_its_own() {
+        for (shown, sentence) in [
+            (LeftOut::Unnamed.to_string(), "no manual names it"),
+            (
+                LeftOut::OfTheProcessor.to_string(),
+                "it belongs to the processor, not to threads or guests",
+            ),
+            (
+                LeftOut::ChangedBySaving.to_string(),
+                "saving changes the registers",
+            ),
+            (LeftOut::Hidden.to_string(), "hidden on request"),
+            (
+                LeftOut::NotAnnounced.to_string(),
+                "CPUID does not announce its feature",
+            ),
+            (LeftOut::NeedsXsaves.to_string(), "it needs XSAVES"),
+            (LeftOut::NeedsXfd.to_string(), "it needs XFD and XSAVES"),
+            (
+                LeftOut::PartnerMissing.to_string(),
+                "a component that it goes together with is missing",
+            ),
+            (
+                LeftOut::XsaveGivenUp.to_string(),
+                "CPUID contradicts itself, XSAVE is not used",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }

@@ -176,8 +176,10 @@ impl core::error::Error for LossError {}
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::recorded_cpu::emerald_rapids;
+    use std::string::ToString;
 
     const TILES: ComponentSet = ComponentSet::TILES;
     const ROOM: ComponentSet = ComponentSet::from_bits(0x2e7);
@@ -327,5 +329,33 @@ mod tests {
         let named = |bits| Loss::Drop(ComponentSet::from_bits(bits));
         assert_eq!(refused(named(0x2_0000)), (length, None, None));
         assert_eq!(refused(named(0x2_0200)), (None, None, None));
+    }
+
+    #[test]
+    fn a_refused_loss_says_what_would_be_lost() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                LossError::NoRoom {
+                    found: AVX.union(TILES),
+                    refused: TILES,
+                    room: AVX,
+                }
+                .to_string(),
+                "the image has XTILECFG+XTILEDATA; there is room for AVX",
+            ),
+            (
+                LossError::Length {
+                    component: Component::Avx,
+                    found: 128,
+                    needed: 256,
+                }
+                .to_string(),
+                "AVX has 128 bytes in the image and 256 here",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }

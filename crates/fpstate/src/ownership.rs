@@ -106,7 +106,9 @@ pub enum Residence {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn identities_are_not_reused_even_for_the_same_cpu() {
@@ -115,5 +117,22 @@ mod tests {
         let (before, after) = (IDENTITIES.cpu(3), IDENTITIES.cpu(3));
         assert_eq!(before.number(), after.number());
         assert_ne!(before, after);
+    }
+
+    #[test]
+    fn a_state_and_a_cpu_are_shown_by_their_numbers() {
+        static IDENTITIES: Identities = Identities::new();
+        let first = IDENTITIES.state();
+        let second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (first.to_string(), "state 1"),
+            (second.to_string(), "state 2"),
+            (cpu.to_string(), "CPU 7"),
+            (here.to_string(), "CPU 9"),
+        ] {
+            assert_eq!(shown, sentence);
+        }
     }
 }

@@ -123,3 +123,54 @@ impl fmt::Display for NotPermitted {
 }
 
 impl core::error::Error for NotPermitted {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_permission_says_who_asked_for_what() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                PermissionError::NoSuchComponent { number: 70 }.to_string(),
+                "no component is known by number 70",
+            ),
+            (
+                PermissionError::NotOnDemand {
+                    component: Component::Avx,
+                    on_demand: TILES,
+                }
+                .to_string(),
+                "AVX is not on demand; on demand: XTILECFG+XTILEDATA",
+            ),
+            (
+                PermissionError::GuestsFrozen.to_string(),
+                "guests' permissions are frozen: the process has a vCPU",
+            ),
+            (
+                PermissionError::SignalStack(SignalStackError {
+                    found: 2048,
+                    needed: 11_000,
+                })
+                .to_string(),
+                "alternate signal stack of 2048 bytes; allowed: 0, or 11000 and above",
+            ),
+            (
+                NotPermitted {
+                    grantee: Grantee::Guests,
+                    needed: AVX.union(TILES),
+                    granted: AVX,
+                }
+                .to_string(),
+                "guests may not use XTILECFG+XTILEDATA; permitted so far: AVX",
+            ),
+            (Grantee::Threads.to_string(), "threads"),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+}

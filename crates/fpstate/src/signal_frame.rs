@@ -250,10 +250,12 @@ impl core::error::Error for SignalFrameError {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use crate::area::MxcsrError;
     use fpstate_arch::component::Component;
     use fpstate_arch::cpuid::CpuidRegisters;
+    use std::string::ToString;
 
     /// A frame as a 6.18 kernel writes it on a CPU with AVX: `xstate_size` 832, `extended_size`
     /// 836, `xfeatures` 7.
@@ -350,5 +352,72 @@ mod tests {
             bytes[offset] = value;
             assert_eq!(parse(&bytes), Err(error));
         }
+    }
+
+    #[test]
+    fn a_refused_frame_says_which_byte_held_what() {
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                SignalFrameError::Magic1 { found: 1 }.to_string(),
+                "magic number at byte 464 is 0x1; allowed: 0x46505853",
+            ),
+            (
+                SignalFrameError::Magic2 {
+                    found: 2,
+                    offset: 832,
+                }
+                .to_string(),
+                "magic number at byte 832 is 0x2; allowed: 0x46505845",
+            ),
+            (
+                SignalFrameError::Sizes {
+                    extended_size: 800,
+                    xstate_size: 832,
+                }
+                .to_string(),
+                "extended_size 800 for an xstate_size of 832",
+            ),
+            (
+                SignalFrameError::TooShort {
+                    found: 800,
+                    needed: 836,
+                }
+                .to_string(),
+                "signal frame of 800 bytes; extended_size is 836",
+            ),
+            (
+                SignalFrameError::Layout(LayoutError::NotEnumerated { missing: TILES }).to_string(),
+                "xfeatures: this CPU lacks XTILECFG+XTILEDATA",
+            ),
+            (
+                SignalFrameError::Image(ImageError::TooShort {
+                    found: 1,
+                    needed: 576,
+                })
+                .to_string(),
+                "image of 1 bytes; allowed: at least 576",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_source_of_a_frame_without_one() {
+        use core::error::Error as _;
+        let layout = LayoutError::NotEnumerated {
+            missing: ComponentSet::LEGACY,
+        };
+        for refused in [
+            SignalFrameError::Layout(layout),
+            SignalFrameError::Image(ImageError::Layout(layout)),
+        ] {
+            assert_eq!(
+                refused.source().map(ToString::to_string),
+                Some(layout.to_string())
+            );
+        }
+        assert!(SignalFrameError::Magic1 { found: 1 }.source().is_none());
     }
 }

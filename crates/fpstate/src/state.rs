@@ -418,11 +418,42 @@ impl core::fmt::Display for StateError {
     }
 }
 
-impl core::error::Error for StateError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Area(error) => Some(error),
-            Self::PkruInLayout => None,
+// Area is displayed as it is, and has no source itself.
+impl core::error::Error for StateError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_state_or_move_says_what_was_found() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
+            (
+                StateError::PkruInLayout.to_string(),
+                "the layout has PKRU, which is switched on its own",
+            ),
+            (
+                StateError::Area(AreaError::TooShort {
+                    found: 1,
+                    needed: 576,
+                })
+                .to_string(),
+                "area of 1 bytes; the layout needs 576",
+            ),
+            (
+                MoveError::Live {
+                    found: AVX.union(TILES),
+                    room: AVX,
+                }
+                .to_string(),
+                "XTILECFG+XTILEDATA in use; there would be room for AVX",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
         }
     }
 }

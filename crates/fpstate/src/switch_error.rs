@@ -152,3 +152,94 @@ impl core::error::Error for SwitchError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use fpstate_arch::Component;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_switch_names_state_cpu_and_components() {
+        static IDENTITIES: Identities = Identities::new();
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                SwitchError::InRegistersOf {
+                    state: first,
+                    cpu,
+                    here,
+                }
+                .to_string(),
+                "state 1 is in the registers of CPU 7; asked to switch it on CPU 9",
+            ),
+            (
+                SwitchError::WouldDiscard { state: first, cpu }.to_string(),
+                "the registers of CPU 7 hold the only copy of state 1",
+            ),
+            (
+                SwitchError::NotEnabled {
+                    cpu,
+                    found: TILES,
+                    enabled: AVX,
+                }
+                .to_string(),
+                "the state has XTILECFG+XTILEDATA; enabled on CPU 7: AVX",
+            ),
+            (
+                SwitchError::KernelSection { cpu }.to_string(),
+                "the kernel is using the registers of CPU 7",
+            ),
+            (
+                SwitchError::OtherFormat {
+                    cpu,
+                    found: Format::Standard,
+                    needed: Format::Compacted,
+                }
+                .to_string(),
+                "an area of standard format; CPU 7 switches with compacted ones",
+            ),
+            (
+                SwitchError::NoRoom {
+                    cpu,
+                    found: AVX,
+                    missing: TILES,
+                }
+                .to_string(),
+                "the state has AVX; CPU 7 has XTILECFG+XTILEDATA enabled too",
+            ),
+            (
+                SwitchError::GuestControl { cpu }.to_string(),
+                "XCR0 and IA32_XSS of CPU 7 are a guest's",
+            ),
+            (
+                SwitchError::Stale.to_string(),
+                "the decision is not what the states call for now",
+            ),
+            (
+                SwitchError::Fault(Fault::GeneralProtection).to_string(),
+                "the processor refused: #GP(0)",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_processors_fault_is_the_source_of_a_refused_switch() {
+        use core::error::Error as _;
+        let refused = SwitchError::Fault(Fault::GeneralProtection);
+        assert_eq!(
+            refused.source().map(ToString::to_string),
+            Some("#GP(0)".to_string())
+        );
+        assert!(SwitchError::Stale.source().is_none());
+    }
+}

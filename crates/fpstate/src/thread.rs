@@ -421,3 +421,63 @@ impl<S: AreaStorage + Clone> ThreadFpu<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::ownership::Identities;
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_fork_or_exec_says_whose_state_it_was() {
+        static IDENTITIES: Identities = Identities::new();
+        const TILES: ComponentSet = ComponentSet::TILES;
+        let first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
+        let cpu = IDENTITIES.cpu(7);
+        let here = IDENTITIES.cpu(9);
+        for (shown, sentence) in [
+            (
+                ForkError::Save(SwitchError::Stale).to_string(),
+                "the parent's state: the decision is not what the states call for now",
+            ),
+            (
+                ForkError::TakeOver(ImportError::NotInMemory(NotInMemory::Sealed)).to_string(),
+                "the child's state: the state is sealed by the hardware",
+            ),
+            (
+                LifeError::InGuest { guest: first }.to_string(),
+                "the thread is running the guest of state 1; leave it first",
+            ),
+            (
+                LifeError::InRegistersOf { cpu, here }.to_string(),
+                "the thread's state is in the registers of CPU 7, not of CPU 9",
+            ),
+            (
+                LifeError::Grown { components: TILES }.to_string(),
+                "the thread's state has grown by XTILECFG+XTILEDATA; release them",
+            ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_refused_fork_is_what_refused_it() {
+        use core::error::Error as _;
+        assert_eq!(
+            ForkError::Save(SwitchError::Stale)
+                .source()
+                .map(ToString::to_string),
+            Some(SwitchError::Stale.to_string())
+        );
+        let sealed = ImportError::NotInMemory(NotInMemory::Sealed);
+        assert_eq!(
+            ForkError::TakeOver(sealed)
+                .source()
+                .map(ToString::to_string),
+            Some(sealed.to_string())
+        );
+    }
+}
