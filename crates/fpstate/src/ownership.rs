@@ -115,7 +115,7 @@ mod tests {
         static IDENTITIES: Identities = Identities::new();
         assert_ne!(IDENTITIES.state(), IDENTITIES.state());
         let (before, after) = (IDENTITIES.cpu(3), IDENTITIES.cpu(3));
-        assert_eq!(before.number(), after.number());
+        assert_eq!((before.number(), after.number()), (3, 3));
         assert_ne!(before, after);
     }
 
