@@ -198,15 +198,10 @@ mod tests {
         let _second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
         let here = IDENTITIES.cpu(9);
-        for (shown, sentence) in [(
-            OtherSection {
-                here,
-                section: KernelSection { cpu, uses: 1 },
-            }
-            .to_string(),
-            "the kernel section of CPU 7 is not open on CPU 9",
-        )] {
-            assert_eq!(shown, sentence);
-        }
+        let section = KernelSection { cpu, uses: 1 };
+        assert_eq!(
+            OtherSection { here, section }.to_string(),
+            "the kernel section of CPU 7 is not open on CPU 9"
+        );
     }
 }
