@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fpstate_engine::InjectedFault;
 
 use crate::image_arguments::{AreaFormat, BaselineArguments, CheckArguments, ConvertArguments};
-use crate::inspect_arguments::{DIFF_JSON, DiffArguments, INSPECT_JSON, InspectArguments};
+use crate::inspect_arguments::{DiffArguments, InspectArguments};
+use crate::json_help;
 
 /// Owns the extended state of x86 processors. Without a command: run.
 #[derive(Debug, Parser)]
@@ -20,22 +21,28 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run vCPUs and host tasks, and check every register of each
+    #[command(after_help = json_help::RUN)]
     Run(RunArguments),
     /// Show what a CPU's extended state is
+    #[command(after_help = json_help::CPU)]
     Cpu(CpuArguments),
     /// Show where each state component lies in an XSAVE area
+    #[command(after_help = json_help::LAYOUT)]
     Layout(LayoutArguments),
     /// Show what CPUs have in common, and which of them can exchange guests
+    #[command(after_help = json_help::BASELINE)]
     Baseline(BaselineArguments),
     /// Say whether an image can be restored on a CPU, and every reason why not
+    #[command(after_help = json_help::CHECK)]
     Check(CheckArguments),
     /// Make an image another CPU's, or another format's
+    #[command(after_help = json_help::CONVERT)]
     Convert(ConvertArguments),
     /// Show the registers in an image, or of every thread of a core
-    #[command(after_help = INSPECT_JSON)]
+    #[command(after_help = json_help::INSPECT)]
     Inspect(InspectArguments),
     /// Say which registers differ between two images or cores; exit status 1 if any does
-    #[command(after_help = DIFF_JSON)]
+    #[command(after_help = json_help::DIFF)]
     Diff(DiffArguments),
 }
 

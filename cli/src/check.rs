@@ -1,12 +1,15 @@
 //! Every reason why an image cannot be restored on a CPU.
 
-use fpstate::{CompactedImage, FxsaveImage, ImageError, KvmImage, Layout, LayoutError};
-use fpstate_arch::{Component, ComponentSet, Format, Xcr0, Xfd};
+use fpstate::{
+    CompactedImage, FrameForm, FxOnly, FxsaveImage, ImageError, KvmImage, Layout, LayoutError,
+    PtraceImage, Sigreturn,
+};
+use fpstate_arch::{Component, ComponentSet, Xcr0, Xfd};
 
 use crate::baseline::{largest_xcr0, user_components, with_companions};
-use crate::check_subject::Subject;
 use crate::cpu_choice::CpuChoice;
-use crate::image_file::ImageFile;
+use crate::image_maker::Maker;
+use crate::saved_image::{Form, SavedImage, frame_bytes, within};
 
 /// Whose rules an image is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,10 @@ pub(crate) enum Rules {
     Compacted,
     /// FXRSTOR.
     Fxrstor,
+    /// `PTRACE_SETREGSET` with `NT_X86_XSTATE`, of a thread's image in a core.
+    Ptrace,
+    /// `rt_sigreturn`, of a signal frame.
+    Sigreturn,
     /// `KVM_SET_XSAVE`, and those of XCR0, IA32_XSS and IA32_XFD.
     Snapshot,
 }
@@ -27,21 +34,23 @@ impl std::fmt::Display for Rules {
             Self::KvmSetXsave => "KVM_SET_XSAVE",
             Self::Compacted => "XRSTOR, compacted format",
             Self::Fxrstor => "FXRSTOR",
+            Self::Ptrace => "PTRACE_SETREGSET",
+            Self::Sigreturn => "rt_sigreturn",
             Self::Snapshot => "KVM_SET_XSAVE, XCR0, IA32_XSS and IA32_XFD",
         })
     }
 }
 
 impl Rules {
-    /// Those of its own format.
-    pub(crate) fn of(subject: &Subject) -> Self {
-        match subject {
-            Subject::Snapshot(_) => Self::Snapshot,
-            Subject::Image(image) => match image.format() {
-                Format::Standard => Self::KvmSetXsave,
-                Format::Compacted => Self::Compacted,
-                Format::Fxsave => Self::Fxrstor,
-            },
+    /// Those of its own form.
+    pub(crate) const fn of(image: &SavedImage) -> Self {
+        match image.place.form {
+            Form::Kvm | Form::Xsave => Self::KvmSetXsave,
+            Form::Compacted => Self::Compacted,
+            Form::Fxsave | Form::CoreFxsave => Self::Fxrstor,
+            Form::Snapshot => Self::Snapshot,
+            Form::CoreXstate => Self::Ptrace,
+            Form::SignalFrame => Self::Sigreturn,
         }
     }
 }
@@ -70,6 +79,8 @@ pub(crate) enum Reason {
         made: (usize, usize),
         here: (usize, usize),
     },
+    #[error("fx-only: {because}; {lost} in use would become initial")]
+    FxOnly { because: FxOnly, lost: ComponentSet },
 }
 
 impl Reason {
@@ -77,8 +88,16 @@ impl Reason {
     pub(crate) const fn is_the_kernels(&self) -> bool {
         match self {
             Self::Image(_) | Self::Layout(_) => true,
-            Self::Snapshot(_) | Self::SourceLayout(_) | Self::OtherPlace { .. } => false,
+            Self::Snapshot(_)
+            | Self::SourceLayout(_)
+            | Self::OtherPlace { .. }
+            | Self::FxOnly { .. } => false,
         }
+    }
+
+    /// Whether bytes are missing, in whose place the kernel sees zeros.
+    pub(crate) const fn is_of_missing_bytes(&self) -> bool {
+        matches!(self, Self::Image(ImageError::TooShort { .. }))
     }
 
     /// The byte of the image that is wrong, or the first that is missing.
@@ -88,6 +107,12 @@ impl Reason {
                 offset_of(error)
             }
             Self::OtherPlace { made, .. } => Some(made.0),
+            Self::FxOnly { because, .. } => match because {
+                FxOnly::Magic1 { .. } => Some(464),
+                FxOnly::XstateSize { .. } => Some(480),
+                FxOnly::Magic2 { offset, .. } => Some(*offset),
+                FxOnly::NoXsave | _ => None,
+            },
             Self::Snapshot(_) | Self::Layout(_) | Self::SourceLayout(_) => None,
         }
     }
@@ -116,12 +141,12 @@ pub(crate) struct Target<'c> {
 
 impl Target<'_> {
     /// The components that `image` may have.
-    pub(crate) fn components(&self, subject: &Subject) -> ComponentSet {
+    pub(crate) fn components(&self, image: &SavedImage) -> ComponentSet {
         let all = user_components(self.cpu);
-        match (self.allowed, subject) {
+        match (self.allowed, self.rules) {
             (Some(allowed), _) => allowed,
-            (None, Subject::Snapshot(_)) => all,
-            (None, Subject::Image(image)) => {
+            (None, Rules::Snapshot | Rules::Ptrace | Rules::Sigreturn) => all,
+            (None, Rules::KvmSetXsave | Rules::Compacted | Rules::Fxrstor) => {
                 let has_bytes = components_within(image, self.cpu).intersection(all);
                 largest_xcr0(has_bytes).map_or(ComponentSet::LEGACY, Xcr0::components)
             }
@@ -129,48 +154,54 @@ impl Target<'_> {
     }
 }
 
-/// Every reason why `subject` cannot be restored on `target`; `made_on` is the CPU that made an image,
-/// where somebody knows.
+/// Every reason why `image` cannot be restored on `target`; `made_on` is the CPU that made it, where
+/// somebody knows.
 pub(crate) fn reasons(
-    subject: &Subject,
+    image: &SavedImage,
     target: &Target<'_>,
-    made_on: Option<&CpuChoice>,
+    made_on: Option<&Maker>,
 ) -> Vec<Reason> {
     let (cpu, mask) = (&target.cpu.enumeration, target.cpu.mxcsr_mask());
-    let image = match subject {
-        Subject::Snapshot(snapshot) => {
-            let allowed = target.components(subject);
+    let allowed = target.components(image);
+    match (target.rules, image.snapshot()) {
+        (Rules::Snapshot, Some(snapshot)) => {
             let there = fpstate_kvm::Target {
                 in_image: allowed,
                 in_xcr0: allowed,
                 ..fpstate_kvm::Target::of_cpu(cpu, mask)
             };
             let reasons = fpstate_kvm::check(snapshot, &there);
-            return reasons.into_iter().map(Reason::Snapshot).collect();
+            reasons.into_iter().map(Reason::Snapshot).collect()
         }
-        Subject::Image(image) => image,
-    };
-    match target.rules {
-        Rules::Fxrstor => FxsaveImage::faults(image.bytes(), cpu, mask)
+        (Rules::Fxrstor, _) => FxsaveImage::faults(image.bytes(), cpu, mask)
             .map(Reason::Image)
             .collect(),
-        Rules::Compacted => CompactedImage::faults(image.bytes(), cpu, mask)
+        (Rules::Compacted, _) => CompactedImage::faults(image.bytes(), cpu, mask)
             .chain(of_another_xcr0(image, target))
             .map(Reason::Image)
             .collect(),
-        Rules::KvmSetXsave | Rules::Snapshot => {
-            of_kvm(image, target, target.components(subject), made_on)
-        }
+        (rules, _) => match Layout::standard(cpu, allowed) {
+            Ok(layout) => {
+                let mut reasons = of_standard(image, rules, &layout, target);
+                reasons.extend(
+                    made_on
+                        .into_iter()
+                        .flat_map(|made_on| other_places(image, &layout, made_on)),
+                );
+                reasons
+            }
+            Err(error) => vec![Reason::Layout(error)],
+        },
     }
 }
 
 /// XCOMP_BV says of what an area has room, and not what a guest may have.
-fn of_another_xcr0(image: &ImageFile, target: &Target<'_>) -> Option<ImageError> {
+fn of_another_xcr0(image: &SavedImage, target: &Target<'_>) -> Option<ImageError> {
     let user = target
         .allowed
         .unwrap_or_else(|| user_components(target.cpu));
     let allowed = user.union(target.cpu.enumeration.supervisor_components());
-    let found = xstate_bv(image);
+    let found = image.announced();
     let missing = found.difference(allowed);
     // What the CPU lacks altogether breaks a rule of the format.
     target
@@ -181,36 +212,73 @@ fn of_another_xcr0(image: &ImageFile, target: &Target<'_>) -> Option<ImageError>
         .then_some(ImageError::ComponentsNotAllowed { found, allowed })
 }
 
-fn of_kvm(
-    image: &ImageFile,
+/// What `rules` say of a standard-format image, on a system whose images have this layout.
+fn of_standard(
+    image: &SavedImage,
+    rules: Rules,
+    layout: &Layout<'_>,
     target: &Target<'_>,
-    allowed: ComponentSet,
-    made_on: Option<&CpuChoice>,
 ) -> Vec<Reason> {
-    let layout = match Layout::standard(&target.cpu.enumeration, allowed) {
-        Ok(layout) => layout,
-        Err(error) => return vec![Reason::Layout(error)],
-    };
+    let (bytes, mask) = (image.bytes(), target.cpu.mxcsr_mask());
+    match rules {
+        Rules::Ptrace => of_ptrace(bytes, layout, target.cpu, mask),
+        Rules::Sigreturn => of_sigreturn(image, layout, mask),
+        Rules::KvmSetXsave | Rules::Snapshot | Rules::Compacted | Rules::Fxrstor => {
+            of_kvm(image, layout, mask)
+        }
+    }
+}
+
+fn of_kvm(image: &SavedImage, layout: &Layout<'_>, mask: u32) -> Vec<Reason> {
     let mut reasons = Vec::new();
     // A caller fills a shorter buffer up with zeros; what is announced must be there.
-    let announced = layout.narrowed_to(xstate_bv(image).union(ComponentSet::LEGACY));
+    let announced = layout.narrowed_to(image.announced().union(ComponentSet::LEGACY));
     let (found, needed) = (image.bytes().len(), announced.area_len());
     if found < needed {
         reasons.push(Reason::Image(ImageError::TooShort { found, needed }));
     }
-    let mask = target.cpu.mxcsr_mask();
-    let faults = KvmImage::faults(image.bytes(), &layout, Xfd::NOTHING, mask);
+    let faults = KvmImage::faults(image.bytes(), layout, Xfd::NOTHING, mask);
     let of_content = faults.filter(|error| !matches!(error, ImageError::TooShort { .. }));
     reasons.extend(of_content.map(Reason::Image));
-    if let Some(made_on) = made_on {
-        reasons.extend(other_places(image, &layout, made_on));
+    reasons
+}
+
+/// The length is that of all the system has, whatever the thread may use of it.
+fn of_ptrace(bytes: &[u8], allowed: &Layout<'_>, cpu: &CpuChoice, mask: u32) -> Vec<Reason> {
+    match Layout::standard(&cpu.enumeration, user_components(cpu)) {
+        Ok(system) => PtraceImage::faults(bytes, &system, allowed.components(), mask)
+            .map(Reason::Image)
+            .collect(),
+        Err(error) => vec![Reason::Layout(error)],
+    }
+}
+
+/// A frame of which less is restored than it has is taken and loses registers: that is a reason too.
+fn of_sigreturn(image: &SavedImage, layout: &Layout<'_>, mask: u32) -> Vec<Reason> {
+    let (bytes, xcr0) = (image.bytes(), layout.components());
+    let faults = Sigreturn::faults(bytes, layout, xcr0, mask);
+    let mut reasons: Vec<_> = faults.map(Reason::Image).collect();
+    let in_use = frame_bytes(bytes).map_or(ComponentSet::EMPTY, |frame| {
+        frame.xfeatures.intersection(image.announced())
+    });
+    let lost = in_use.difference(ComponentSet::LEGACY);
+    if let Some(FrameForm::FxOnly(because)) = frame_form(bytes, layout, mask)
+        && !lost.is_empty()
+    {
+        reasons.push(Reason::FxOnly { because, lost });
     }
     reasons
 }
 
+/// How much of a frame is restored where the components of `layout` are enabled; `None` where nothing is.
+pub(crate) fn frame_form(bytes: &[u8], layout: &Layout<'_>, mask: u32) -> Option<FrameForm> {
+    let frame = Sigreturn::parse(bytes, *layout, layout.components(), mask);
+    frame.ok().map(|frame| frame.form())
+}
+
 /// The components in use that lie elsewhere than `here`, and are allowed at all.
-fn other_places(image: &ImageFile, here: &Layout<'_>, made_on: &CpuChoice) -> Vec<Reason> {
-    let in_use = xstate_bv(image).intersection(here.components());
+fn other_places(image: &SavedImage, here: &Layout<'_>, made_on: &Maker) -> Vec<Reason> {
+    let in_use = image.announced().intersection(here.components());
     let made = &made_on.enumeration;
     let made = match Layout::standard(made, in_use.intersection(made.user_components())) {
         Ok(layout) => layout,
@@ -228,18 +296,12 @@ fn other_places(image: &ImageFile, here: &Layout<'_>, made_on: &CpuChoice) -> Ve
         .collect()
 }
 
-/// XSTATE_BV; nothing where there is no header.
-fn xstate_bv(image: &ImageFile) -> ComponentSet {
-    image
-        .header()
-        .map_or(ComponentSet::EMPTY, |header| header.xstate_bv)
-}
-
 /// The components of `cpu` that the file has bytes for, and what must come with those that it
 /// announces.
-fn components_within(image: &ImageFile, cpu: &CpuChoice) -> ComponentSet {
-    let has_bytes = image.standard_layout(&cpu.enumeration, None);
-    has_bytes
-        .map_or(ComponentSet::LEGACY, |layout| layout.components())
-        .union(with_companions(xstate_bv(image)))
+fn components_within(image: &SavedImage, cpu: &CpuChoice) -> ComponentSet {
+    let all = Layout::standard(&cpu.enumeration, cpu.enumeration.user_components());
+    all.map_or(ComponentSet::LEGACY, |all| {
+        within(all, image.bytes().len(), image.announced()).components()
+    })
+    .union(with_companions(image.announced()))
 }

@@ -68,6 +68,14 @@ pub(crate) fn names(components: ComponentSet) -> Vec<String> {
         .collect()
 }
 
+/// Names as they are printed.
+pub(crate) fn joined(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => names.join("+"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

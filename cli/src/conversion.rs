@@ -5,8 +5,8 @@ use fpstate_arch::{Component, ComponentSet, Xcr0};
 
 use crate::baseline::{largest_xcr0, user_components, with_companions};
 use crate::cpu_choice::CpuChoice;
-use crate::image_file::LONGEST_IMAGE;
-use crate::image_source::KVM_XSAVE_LEN;
+use crate::file_kind::SHORTEST_KVM_IMAGE;
+use crate::saved_image::LONGEST_IMAGE;
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub(crate) fn convert(
     }
     let bytes = match format {
         TargetFormat::Standard => {
-            let mut bytes = vec![0; layout.area_len().max(KVM_XSAVE_LEN)];
+            let mut bytes = vec![0; layout.area_len().max(SHORTEST_KVM_IMAGE)];
             limited.write_standard(&layout, &mut bytes)?;
             bytes
         }

@@ -7,14 +7,15 @@ use fpstate_arch::{Component, Enumeration, Xcr0};
 use serde::Serialize;
 
 use crate::baseline::user_components;
-use crate::component_list::{self, ComponentsError, names};
+use crate::component_list::{self, ComponentsError, joined, names};
 use crate::conversion::{ConversionError, Converted, Kept, Refusal, TargetFormat, convert};
 use crate::cpu_choice::CpuChoice;
 use crate::image_arguments::{AreaFormat, ConvertArguments};
-use crate::image_file::ImageFile;
-use crate::image_source::state_of;
+use crate::image_maker::Maker;
 use crate::output::{align_right, print_json, print_line, print_table, table};
 use crate::replace_file::replace;
+use crate::saved_file::SavedFile;
+use crate::saved_image::SavedImage;
 use crate::{Answer, CommandError};
 
 /// What became of an image.
@@ -24,8 +25,14 @@ struct ConvertReport {
     /// Why not; `null` where it was.
     reason: Option<String>,
     image: ImageReport,
+    /// Of a core; `null` for other files.
+    thread: Option<u32>,
     /// `null` where nothing was written.
     output: Option<ImageReport>,
+    /// Why of a signal frame the first 512 bytes alone are converted; `null` for all of it.
+    fx_only: Option<String>,
+    /// What a snapshot has beside its image, which is all that is written.
+    not_in_output: Vec<String>,
     /// Components in use, by name.
     live: Vec<String>,
     /// Announced by the image and left out, as `--loss` permits.
@@ -66,15 +73,23 @@ struct RefusedReport {
 }
 
 pub(crate) fn execute(arguments: &ConvertArguments) -> Result<Answer, CommandError> {
-    let image = ImageFile::read(&arguments.image)?;
-    let from = CpuChoice::of(arguments.cpu.as_deref())?;
+    let file = SavedFile::read(&arguments.image.path, arguments.image.kind)?;
+    let (image, noted) = file.one_image(arguments.image.thread)?;
+    let from = arguments.cpu.as_deref();
+    let from = from.map(|from| CpuChoice::of(Some(from))).transpose()?;
+    let from = match Maker::known(&image, noted, from)? {
+        Some(from) => from,
+        None => Maker::of(CpuChoice::of(None)?),
+    };
     let to = CpuChoice::of(Some(&arguments.to)).map_err(CommandError::To)?;
     let loss = loss(&arguments.loss, &from.enumeration).map_err(CommandError::Loss)?;
     let xcr0 = xcr0(arguments.xcr0.as_deref(), &to).map_err(CommandError::Xcr0)?;
-    let state = state_of(&image, &from).map_err(|error| CommandError::Source {
-        path: arguments.image.clone(),
-        error,
-    })?;
+    let state = from
+        .state_of(&image)
+        .map_err(|error| CommandError::Source {
+            path: arguments.image.path.clone(),
+            error,
+        })?;
     let (format, converted) = match arguments.format {
         AreaFormat::Standard => ("standard", TargetFormat::Standard),
         AreaFormat::Compacted => ("compacted", TargetFormat::Compacted),
@@ -101,7 +116,7 @@ pub(crate) fn execute(arguments: &ConvertArguments) -> Result<Answer, CommandErr
 }
 
 fn write(arguments: &ConvertArguments, converted: &Converted) -> Result<(), CommandError> {
-    replace(&arguments.output, &converted.bytes, &arguments.image).map_err(|error| {
+    replace(&arguments.output, &converted.bytes, &arguments.image.path).map_err(|error| {
         CommandError::WriteImage {
             path: arguments.output.clone(),
             error,
@@ -124,24 +139,43 @@ fn xcr0(text: Option<&str>, to: &CpuChoice) -> Result<Option<Xcr0>, ComponentsEr
         .transpose()
 }
 
+/// What an image has no place for.
+fn not_in_image(image: &SavedImage) -> Vec<String> {
+    let registers = image.snapshot().map(|snapshot| {
+        [
+            ("XCR0", snapshot.xcr0()),
+            ("IA32_XSS", snapshot.xss()),
+            ("IA32_XFD", snapshot.xfd()),
+            ("IA32_XFD_ERR", snapshot.xfd_err()),
+        ]
+    });
+    let registers = registers.into_iter().flatten();
+    registers
+        .map(|(name, value)| format!("{name} {:#x}", value.bits()))
+        .collect()
+}
+
 impl ConvertReport {
     fn of(
         arguments: &ConvertArguments,
-        image: &ImageFile,
-        from: &CpuChoice,
+        image: &SavedImage,
+        from: &Maker,
         state: &ImageState<'_>,
     ) -> Self {
         Self {
             converted: false,
             reason: None,
             image: ImageReport {
-                path: arguments.image.display().to_string(),
+                path: arguments.image.path.display().to_string(),
                 cpu: from.name.clone(),
-                source: from.source.description(),
-                format: image.format().to_string(),
+                source: from.source.clone(),
+                format: state.layout().format().to_string(),
                 len: image.bytes().len(),
             },
+            thread: image.place.tid,
             output: None,
+            fx_only: from.fx_only(image),
+            not_in_output: not_in_image(image),
             live: names(state.live()),
             dropped: Vec::new(),
             kept: Vec::new(),
@@ -168,7 +202,7 @@ impl ConvertReport {
         self.kept = converted.kept.iter().map(KeptReport::of).collect();
     }
 
-    fn add_refusal(&mut self, image: &ImageFile, state: &ImageState<'_>, refusal: &Refusal) {
+    fn add_refusal(&mut self, image: &SavedImage, state: &ImageState<'_>, refusal: &Refusal) {
         self.reason = Some(refusal.to_string());
         let refused = match refusal {
             Refusal::Loss(LossError::NoRoom { refused, .. }) => refused.iter().collect(),
@@ -182,17 +216,28 @@ impl ConvertReport {
     }
 
     fn print(&self) -> io::Result<()> {
-        print_line(&self.image.description())?;
-        print_line(&format!("in use: {}", join(&self.live)))?;
+        print_line(&self.image.description(self.thread))?;
+        if let Some(because) = &self.fx_only {
+            print_line(&format!(
+                "fx-only: bytes 0 to 511 are the state, the rest is initial: {because}"
+            ))?;
+        }
+        print_line(&format!("in use: {}", joined(&self.live)))?;
         if let Some(reason) = &self.reason {
             print_line(&format!("not converted: {reason}"))?;
             return self.refused.iter().try_for_each(RefusedReport::print);
         }
         if !self.dropped.is_empty() {
-            print_line(&format!("left out: {}", join(&self.dropped)))?;
+            print_line(&format!("left out: {}", joined(&self.dropped)))?;
         }
         if let Some(output) = &self.output {
-            print_line(&output.description())?;
+            print_line(&output.description(None))?;
+            if !self.not_in_output.is_empty() {
+                print_line(&format!(
+                    "of the snapshot the image alone is written; not {}",
+                    self.not_in_output.join(", ")
+                ))?;
+            }
         }
         if self.kept.is_empty() {
             return Ok(());
@@ -211,15 +256,8 @@ impl ConvertReport {
     }
 }
 
-fn join(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => names.join("+"),
-    }
-}
-
 impl ImageReport {
-    fn description(&self) -> String {
+    fn description(&self, thread: Option<u32>) -> String {
         let Self {
             path,
             cpu,
@@ -227,7 +265,8 @@ impl ImageReport {
             format,
             len,
         } = self;
-        format!("{path:?}: {len} bytes, {format}, of {cpu} ({source})")
+        let thread = thread.map_or(String::new(), |tid| format!(", thread {tid}"));
+        format!("{path:?}{thread}: {len} bytes, {format}, of {cpu} ({source})")
     }
 }
 
@@ -243,7 +282,7 @@ impl KeptReport {
 }
 
 impl RefusedReport {
-    fn of(component: Component, image: &ImageFile, state: &ImageState<'_>) -> Self {
+    fn of(component: Component, image: &SavedImage, state: &ImageState<'_>) -> Self {
         let range = state
             .layout()
             .place_of(component)

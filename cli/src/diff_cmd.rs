@@ -3,18 +3,21 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use serde::ser::{Error, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::diff_report::Difference;
+use crate::file_kind::FileKind;
 use crate::image_cpu::Candidates;
 use crate::inspect_arguments::DiffArguments;
-use crate::inspect_cmd::{chosen, read};
+use crate::inspect_cmd::with_cpus;
 use crate::inspect_text;
 use crate::output::{print_json, print_line};
-use crate::saved_image::SavedImageError;
-use crate::subject::{Subject, Thread};
+use crate::saved_file::SavedFile;
+use crate::saved_image::fx_only;
+use crate::subject::{BrokenImage, Subject, Thread};
 use crate::{Answer, CommandError};
 
 /// Both files in JSON, written one pair of threads after the other.
@@ -31,6 +34,8 @@ struct FileReport {
     file: String,
     kind: &'static str,
     len: u64,
+    /// Of a signal frame: why it is no whole one.
+    fx_only: Option<String>,
 }
 
 /// Two threads, or one that the other file has not.
@@ -50,14 +55,13 @@ type Pair<'s> = (Option<&'s Thread>, Option<&'s Thread>);
 pub(crate) fn execute(arguments: &DiffArguments) -> Result<Answer, CommandError> {
     let for_a = Candidates::of(arguments.cpu.as_deref())?;
     let for_b = Candidates::of(arguments.cpu_b.as_deref().or(arguments.cpu.as_deref()))?;
-    let a = read(&arguments.a, arguments.kind, &for_a)?;
-    let b = read(&arguments.b, arguments.kind, &for_b)?;
-    let in_core = |subject: &Subject| {
-        let is_core = subject.threads.iter().any(|thread| thread.tid.is_some());
-        arguments.thread.filter(|_| is_core)
+    let read = |path: &Path, candidates: &Candidates| {
+        let file = SavedFile::read(path, arguments.kind)?;
+        let in_core = arguments.thread.filter(|_| file.kind == FileKind::ElfCore);
+        with_cpus(file.of_thread(in_core)?, candidates)
     };
-    let (threads_of_a, threads_of_b) = (chosen(&a, in_core(&a))?, chosen(&b, in_core(&b))?);
-    let pairs = pairs(&threads_of_a, &threads_of_b);
+    let (a, b) = (read(&arguments.a, &for_a)?, read(&arguments.b, &for_b)?);
+    let pairs = pairs(&a.threads, &b.threads);
     let report = DiffReport {
         a: &a,
         b: &b,
@@ -67,8 +71,13 @@ pub(crate) fn execute(arguments: &DiffArguments) -> Result<Answer, CommandError>
     if arguments.json {
         print_json(&report)?;
     } else {
-        print_line(&format!("A: {}", inspect_text::of_subject(&a)))?;
-        print_line(&format!("B: {}", inspect_text::of_subject(&b)))?;
+        for (name, subject) in [("A", &a), ("B", &b)] {
+            print_line(&format!("{name}: {}", inspect_text::of_subject(subject)))?;
+            let frame = subject.threads.iter().find_map(Thread::frame_form);
+            frame
+                .map(inspect_text::of_frame)
+                .map_or(Ok(()), |line| print_line(&line))?;
+        }
         for pair in &report.pairs {
             report.compared(*pair)?.print()?;
         }
@@ -81,11 +90,11 @@ pub(crate) fn execute(arguments: &DiffArguments) -> Result<Answer, CommandError>
 }
 
 /// Threads by their ids where the files share one, otherwise in their order: cores of two processes.
-fn pairs<'s>(a: &[&'s Thread], b: &[&'s Thread]) -> Vec<Pair<'s>> {
-    let by_tid = |threads: &[&'s Thread]| -> BTreeMap<u32, &'s Thread> {
+fn pairs<'s>(a: &'s [Thread], b: &'s [Thread]) -> Vec<Pair<'s>> {
+    let by_tid = |threads: &'s [Thread]| -> BTreeMap<u32, &'s Thread> {
         threads
             .iter()
-            .filter_map(|thread| Some((thread.tid?, *thread)))
+            .filter_map(|thread| Some((thread.image.place.tid?, thread)))
             .collect()
     };
     let (in_a, in_b) = (by_tid(a), by_tid(b));
@@ -100,12 +109,12 @@ fn pairs<'s>(a: &[&'s Thread], b: &[&'s Thread]) -> Vec<Pair<'s>> {
     }
     let longest = a.len().max(b.len());
     (0..longest)
-        .map(|index| (a.get(index).copied(), b.get(index).copied()))
+        .map(|index| (a.get(index), b.get(index)))
         .collect()
 }
 
 impl PairReport {
-    fn of(pair: Pair<'_>) -> Result<Self, SavedImageError> {
+    fn of(pair: Pair<'_>) -> Result<Self, BrokenImage> {
         let difference = match pair {
             (Some(in_a), Some(in_b)) => Difference::between(&in_a.state()?, &in_b.state()?),
             _ => Difference {
@@ -114,14 +123,14 @@ impl PairReport {
             },
         };
         Ok(Self {
-            a: pair.0.and_then(|thread| thread.tid),
-            b: pair.1.and_then(|thread| thread.tid),
+            a: pair.0.and_then(|thread| thread.image.place.tid),
+            b: pair.1.and_then(|thread| thread.image.place.tid),
             equal: pair.0.is_some() == pair.1.is_some() && difference.is_none(),
             title: match pair {
-                (Some(a), Some(b)) if a.tid == b.tid => a.title(),
-                (Some(a), Some(b)) => format!("{} and {}", a.title(), b.title()),
-                (Some(only), None) => format!("{}: in A only", only.title()),
-                (None, Some(only)) => format!("{}: in B only", only.title()),
+                (Some(a), Some(b)) if a.image.place.tid == b.image.place.tid => a.image.title(),
+                (Some(a), Some(b)) => format!("{} and {}", a.image.title(), b.image.title()),
+                (Some(only), None) => format!("{}: in A only", only.image.title()),
+                (None, Some(only)) => format!("{}: in B only", only.image.title()),
                 (None, None) => String::new(),
             },
             difference,
@@ -196,6 +205,11 @@ impl FileReport {
             file: subject.path.to_string_lossy().into_owned(),
             kind: subject.kind.name(),
             len: subject.len,
+            fx_only: subject
+                .threads
+                .iter()
+                .find_map(Thread::frame_form)
+                .and_then(fx_only),
         }
     }
 }

@@ -52,8 +52,7 @@ pub(crate) struct Descriptor {
 
 /// The first bytes of every ELF file.
 pub(crate) const MAGIC: &[u8; 4] = b"\x7fELF";
-/// Longest image that is read. The longest area of a CPU known here has 11,136 bytes.
-pub(crate) const LONGEST_IMAGE: u64 = 65536;
+const LONGEST_IMAGE: u64 = crate::saved_image::LONGEST_IMAGE as u64;
 /// Where `struct elf_prstatus` of x86-64 has `pr_cursig` and `pr_pid`.
 const CURSIG: usize = 12;
 const PID: usize = 32;

@@ -12,10 +12,11 @@ use crate::elf_core::made::MadeCore;
 use crate::image_cpu::Candidates;
 use crate::inspect_report::SubjectReport;
 use crate::inspect_text::{Initial, of_registers, of_thread};
-use crate::made_images::{compacted, cpu, standard, with_xcr0};
+use crate::made_images::{compacted, cpu, signal_frame, standard, with_xcr0};
 use crate::registers::lanes::Values;
 use crate::registers::{Contents, Room};
-use crate::subject::{self, Subject};
+use crate::saved_file::SavedFile;
+use crate::subject::Subject;
 
 /// `FPSTATE_SEED`, or a random one; printed, for a failure to be replayed.
 fn seed() -> u64 {
@@ -47,6 +48,7 @@ fn sound_files() -> Vec<Vec<u8>> {
     kvm.resize(4096, 0);
     let fxsave = small[..512].to_vec();
     let compacted = compacted(&spr, room, &image);
+    let frame = signal_frame(&spr, room, &image);
     let (cpu, _) = CpuRecord::read(RecordedLeaves(&Profile::SAPPHIRE_RAPIDS.leaves()));
     let snapshot = serde_json::to_vec(&VcpuExtendedState::from_parts(Parts {
         cpu,
@@ -64,6 +66,7 @@ fn sound_files() -> Vec<Vec<u8>> {
         kvm,
         fxsave,
         compacted,
+        frame,
         snapshot.unwrap(),
     ]
 }
@@ -71,16 +74,10 @@ fn sound_files() -> Vec<Vec<u8>> {
 /// Reads `file` and shows all of it in every way, or says in one line why not.
 fn inspect(file: &[u8], candidates: &Candidates) -> Result<(), String> {
     let mut reader = Cursor::new(file);
-    let (kind, len, threads) =
-        subject::read(&mut reader, None, candidates).map_err(|error| error.to_string())?;
-    let held: usize = threads.iter().map(|thread| thread.image.len()).sum();
+    let saved = SavedFile::of(&mut reader, None).map_err(|error| error.to_string())?;
+    let held: usize = saved.images.iter().map(|image| image.bytes().len()).sum();
     assert!(held <= file.len(), "{held} bytes held of {}", file.len());
-    let subject = Subject {
-        path: "file".into(),
-        kind,
-        len,
-        threads,
-    };
+    let subject = Subject::of(saved, candidates).map_err(|error| error.to_string())?;
     let registers_of =
         |state: &fpstate::ImageState<'_>| Contents::of(state).registers(&Room::of(state.layout()));
     for thread in &subject.threads {
@@ -95,7 +92,6 @@ fn inspect(file: &[u8], candidates: &Candidates) -> Result<(), String> {
     }
     let report = SubjectReport {
         subject: &subject,
-        threads: subject.threads.iter().collect(),
         registers: &|_, state| registers_of(state),
         values: Values::Hex,
     };

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::file_kind::FileKind;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AreaFormat {
     /// Each component at the offset CPUID gives it: XSAVE, XSAVEOPT
@@ -22,18 +24,34 @@ pub(crate) struct BaselineArguments {
     pub(crate) json: bool,
 }
 
+/// One image of a file.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArguments {
+    /// An XSAVE or KVM image, the extended state of a signal frame, a snapshot of fpstate-kvm as JSON, or an
+    /// ELF core
+    #[arg(value_name = "IMAGE")]
+    pub(crate) path: PathBuf,
+    /// What the file is [default: what its content says]
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub(crate) kind: Option<FileKind>,
+    /// This thread of a core
+    #[arg(long, value_name = "TID")]
+    pub(crate) thread: Option<u32>,
+}
+
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option of the command line"
 )]
 pub(crate) struct CheckArguments {
-    /// A file with an XSAVE image (standard, compacted or FXSAVE), or a snapshot of fpstate-kvm as JSON
-    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) image: ImageArguments,
     /// The CPU that it is to be restored on [default: this machine]
     #[arg(long, value_name = "PROFILE|FILE|host")]
     pub(crate) cpu: Option<PathBuf>,
-    /// The CPU that made it, which no image says: then components at other places are found too
+    /// The CPU that made it, which no bare image says: then components at other places are found too
+    /// [default: what a snapshot or a core says]
     #[arg(long, value_name = "PROFILE|FILE|host")]
     pub(crate) from: Option<PathBuf>,
     /// What guests may have there, a number or components by name [default: what the CPU has, as far
@@ -50,9 +68,10 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArguments {
-    /// A file with an XSAVE image: standard, compacted or FXSAVE
-    pub(crate) image: PathBuf,
-    /// The CPU that made it: a profile, a file with a CPUID dump, or `host` [default: this machine]
+    #[command(flatten)]
+    pub(crate) image: ImageArguments,
+    /// The CPU that made it: a profile, a file with a CPUID dump, or `host` [default: what a snapshot or
+    /// a core says, otherwise this machine]
     #[arg(long, visible_alias = "from", value_name = "PROFILE|FILE|host")]
     pub(crate) cpu: Option<PathBuf>,
     /// The CPU that it is to be restored on

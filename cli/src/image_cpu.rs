@@ -15,6 +15,7 @@ use fpstate_arch::{ComponentSet, CpuidRegisters, Enumeration};
 use fpstate_model::Profile;
 
 use crate::cpu_choice::{CpuChoice, CpuError};
+use crate::saved_image::{SavedImage, Unsaid};
 
 /// A CPU by whose figures an image is read.
 #[derive(Debug)]
@@ -42,10 +43,10 @@ struct Candidate {
 /// How long an image is in terms of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// A note of a core has the layout's length.
-    Exact,
+    /// So many bytes: a note of a core has the layout's length.
+    Exact(usize),
     /// An image in a file may have bytes behind it.
-    AtLeast,
+    AtMost(usize),
 }
 
 /// Why there is no CPU to read an image by.
@@ -66,20 +67,9 @@ pub(crate) enum ImageCpuError {
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'b> {
-    pub(crate) bytes: &'b [u8],
+pub(crate) struct Wanted<'i> {
+    pub(crate) image: &'i SavedImage,
     pub(crate) extent: Extent,
-    pub(crate) form: WantedForm,
-    /// The components that the image has room for.
-    pub(crate) components: ComponentSet,
-    /// Those of them whose bytes mean something.
-    pub(crate) live: ComponentSet,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WantedForm {
-    Standard,
-    Compacted,
 }
 
 impl Candidates {
@@ -150,17 +140,21 @@ fn known() -> Vec<Candidate> {
 }
 
 impl Wanted<'_> {
-    pub(crate) fn layout<'e>(&self, cpu: &'e Enumeration) -> Result<Layout<'e>, LayoutError> {
-        match self.form {
-            WantedForm::Standard => Layout::standard(cpu, self.components),
-            WantedForm::Compacted => Layout::compacted(cpu, self.components),
-        }
+    fn layout<'e>(&self, cpu: &'e Enumeration) -> Result<Layout<'e>, LayoutError> {
+        self.image.layout(cpu, Unsaid::AnnouncedOnly)
+    }
+
+    /// The bytes that the layout is of.
+    fn bytes(&self) -> &[u8] {
+        let (Extent::Exact(len) | Extent::AtMost(len)) = self.extent;
+        let bytes = self.image.bytes();
+        bytes.get(..len).unwrap_or(bytes)
     }
 
     fn fits(&self, cpu: &Enumeration) -> bool {
         self.layout(cpu).is_ok_and(|layout| match self.extent {
-            Extent::Exact => layout.area_len() == self.bytes.len(),
-            Extent::AtLeast => layout.area_len() <= self.bytes.len(),
+            Extent::Exact(len) => layout.area_len() == len,
+            Extent::AtMost(len) => layout.area_len() <= len,
         })
     }
 
@@ -173,12 +167,12 @@ impl Wanted<'_> {
         owned.sort_by_key(|range| range.start);
         let mut start = EXTENDED_REGION_OFFSET;
         for range in owned {
-            if !is_zero(self.bytes, start..range.start) {
+            if !is_zero(self.bytes(), start..range.start) {
                 return false;
             }
             start = range.end;
         }
-        is_zero(self.bytes, start..self.bytes.len())
+        is_zero(self.bytes(), start..self.bytes().len())
     }
 
     /// This machine's CPU if it is among `fitting`; otherwise the first of them, if all put what is
@@ -186,15 +180,15 @@ impl Wanted<'_> {
     fn choose(&self, fitting: &[&Candidate]) -> Result<Rc<ImageCpu>, ImageCpuError> {
         let Some(first) = fitting.first() else {
             return Err(ImageCpuError::NoneFits {
-                components: self.components,
-                len: self.bytes.len(),
+                components: self.image.room(),
+                len: self.bytes().len(),
             });
         };
         let places = |candidate: &Candidate| {
             let layout = self.layout(&candidate.enumeration);
             layout.map_or_else(
                 |_| Vec::new(),
-                |layout| ranges(&layout.narrowed_to(self.live)),
+                |layout| ranges(&layout.narrowed_to(self.image.announced())),
             )
         };
         let names = || {
@@ -210,6 +204,7 @@ impl Wanted<'_> {
         let reason = match fitting.len() {
             _ if first.is_this_machine => "this machine's layout, which it fits".to_owned(),
             1 => format!("the layout of {}, which it fits", first.name),
+            2 => format!("the layout of {} and 1 other, which it fits", first.name),
             many => {
                 let others = many - 1;
                 format!(

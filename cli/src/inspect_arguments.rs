@@ -1,32 +1,11 @@
-//! What can be asked about the registers in a file, and the JSON of the answers.
+//! What can be asked about the registers in a file.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::file_kind::FileKind;
 use crate::registers::lanes::Values;
-use crate::subject::FileKind;
-
-/// The JSON of `inspect`, which programs rely on.
-pub(crate) const INSPECT_JSON: &str = "\
-The file is a KVM or XSAVE image, a compacted image, 512 bytes of FXSAVE, the ELF core of a 64-bit process, or a
-snapshot of fpstate-kvm in JSON.
-
-JSON: file, kind (kvm, xsave, compacted, fxsave, elf-core, snapshot), len in bytes, threads, one each or one for an image:
-  tid, signal     null outside a core
-  image           form, offset in the file (0 of a snapshot's), len, format (standard, compacted, FXSAVE), xstate_bv, xcomp_bv,
-                  xcr0 (null where the image does not say), xss, xfd, xfd_err (of snapshots), layout (whose it is, and why),
-                  components: number, name, offset, len, initial
-  registers       name, components, initial (every bit as after INIT), hex (one number), and where they apply:
-                  value (x87: decimal), tag, flags, rows and colsb (tiles), lanes (--values, lane 0 first)
-Bytes and offsets are numbers; registers are text, because JSON's numbers end at 53 bits.";
-
-/// The JSON of `diff`.
-pub(crate) const DIFF_JSON: &str = "\
-JSON: a, b (file, kind, len), equal, threads:
-  a, b            thread ids; null for an image, or where the other file has no such thread
-  components      name, a and b (live, initial, absent), equal
-  registers       those that differ: name, a, b (hexadecimal)";
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {

@@ -8,13 +8,12 @@ use serde::{Serialize, Serializer};
 
 use crate::registers::lanes::{Values, hex};
 use crate::registers::{Register, Shape};
-use crate::saved_image::Image;
+use crate::saved_image::fx_only;
 use crate::subject::{Subject, Thread};
 
 /// A file in JSON, written one thread after the other: a core may have many.
 pub(crate) struct SubjectReport<'s> {
     pub(crate) subject: &'s Subject,
-    pub(crate) threads: Vec<&'s Thread>,
     /// What of a thread is shown.
     pub(crate) registers: &'s dyn Fn(&Thread, &ImageState<'_>) -> Vec<Register>,
     pub(crate) values: Values,
@@ -35,12 +34,13 @@ struct ImageReport {
     len: usize,
     format: String,
     xstate_bv: Option<u64>,
-    xcomp_bv: Option<u64>,
+    xcomp_bv: Option<String>,
     xcr0: Option<u64>,
     xss: Option<u64>,
     xfd: Option<u64>,
     xfd_err: Option<u64>,
     layout: String,
+    fx_only: Option<String>,
     components: Vec<ComponentReport>,
 }
 
@@ -88,21 +88,21 @@ struct Threads<'r>(&'r SubjectReport<'r>);
 
 impl Serialize for Threads<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let report = |thread: &&Thread| {
+        let report = |thread: &Thread| {
             let state = thread.state().map_err(S::Error::custom)?;
             let registers = (self.0.registers)(thread, &state);
             let registers = registers.into_iter();
             Ok(ThreadReport {
-                tid: thread.tid,
-                signal: thread.signal,
-                image: ImageReport::of(&thread.image, &state),
+                tid: thread.image.place.tid,
+                signal: thread.image.signal,
+                image: ImageReport::of(thread, &state),
                 registers: registers
                     .map(|r| RegisterReport::of(r, self.0.values))
                     .collect(),
             })
         };
-        let mut threads = serializer.serialize_seq(Some(self.0.threads.len()))?;
-        for thread in &self.0.threads {
+        let mut threads = serializer.serialize_seq(Some(self.0.subject.threads.len()))?;
+        for thread in &self.0.subject.threads {
             threads.serialize_element(&report(thread)?)?;
         }
         threads.end()
@@ -110,20 +110,22 @@ impl Serialize for Threads<'_> {
 }
 
 impl ImageReport {
-    fn of(image: &Image, state: &ImageState<'_>) -> Self {
-        let header = image.header();
+    fn of(thread: &Thread, state: &ImageState<'_>) -> Self {
+        let image = &thread.image;
+        let (header, snapshot) = (image.header(), image.snapshot());
         Self {
-            form: image.form.name(),
-            offset: image.offset,
-            len: image.len(),
+            form: image.place.form.name(),
+            offset: image.place.offset,
+            len: image.bytes().len(),
             format: state.layout().format().to_string(),
             xstate_bv: header.map(|header| header.xstate_bv.bits()),
-            xcomp_bv: header.map(|header| header.xcomp_bv),
-            xcr0: image.xcr0.map(ComponentSet::bits),
-            xss: image.guest.map(|guest| guest.xss.bits()),
-            xfd: image.guest.map(|guest| guest.xfd.bits()),
-            xfd_err: image.guest.map(|guest| guest.xfd_err.bits()),
-            layout: image.cpu.reason.clone(),
+            xcomp_bv: header.map(|header| format!("{:#x}", header.xcomp_bv)),
+            xcr0: image.xcr0().map(ComponentSet::bits),
+            xss: snapshot.map(|snapshot| snapshot.xss().bits()),
+            xfd: snapshot.map(|snapshot| snapshot.xfd().bits()),
+            xfd_err: snapshot.map(|snapshot| snapshot.xfd_err().bits()),
+            layout: thread.cpu.reason.clone(),
+            fx_only: thread.frame_form().and_then(fx_only),
             components: components(state),
         }
     }

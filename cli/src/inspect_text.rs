@@ -1,13 +1,12 @@
 //! Registers for people: one line each, runs of initial ones together.
 
-use fpstate::ImageState;
+use fpstate::{FrameForm, ImageState};
 use fpstate_arch::TileConfig;
 
 use crate::output::grouped;
 use crate::registers::lanes::{Values, hex};
 use crate::registers::tiles::configured_rows;
 use crate::registers::{Register, Shape};
-use crate::saved_image::GuestRegisters;
 use crate::subject::{Subject, Thread};
 
 /// Whether registers in their initial configuration are told one by one.
@@ -24,7 +23,7 @@ pub(crate) fn of_subject(subject: &Subject) -> String {
         many => format!(", {many} threads"),
     };
     let (kind, len) = (subject.kind.name(), grouped(subject.len));
-    format!("{}: {kind}, {len} bytes{threads}", subject.path.display())
+    format!("{:?}: {kind}, {len} bytes{threads}", subject.path)
 }
 
 /// What the image of a thread is, and what of it is live.
@@ -34,21 +33,32 @@ pub(crate) fn of_thread(thread: &Thread, state: &ImageState<'_>) -> Vec<String> 
     let mut lines = vec![
         format!(
             "{}: {} from byte {}, {} bytes, {} format; {}",
-            thread.title(),
-            image.form.name(),
-            image.offset,
-            image.len(),
+            image.title(),
+            image.place.form.name(),
+            image.place.offset,
+            image.bytes().len(),
             state.layout().format(),
-            image.cpu.reason
+            thread.cpu.reason
         ),
         format!("  live: {}; initial: {initial}", state.live()),
     ];
-    lines.extend(image.xcr0.map(|xcr0| format!("  XCR0: {xcr0}")));
-    lines.extend(image.guest.map(|guest| {
-        let GuestRegisters { xss, xfd, xfd_err } = guest;
+    lines.extend(thread.frame_form().map(of_frame));
+    lines.extend(image.xcr0().map(|xcr0| format!("  XCR0: {xcr0}")));
+    lines.extend(image.snapshot().map(|guest| {
+        let (xss, xfd, xfd_err) = (guest.xss(), guest.xfd(), guest.xfd_err());
         format!("  IA32_XSS: {xss}; IA32_XFD: {xfd}; IA32_XFD_ERR: {xfd_err}")
     }));
     lines
+}
+
+/// What `sigreturn` restores of a frame.
+pub(crate) fn of_frame(form: FrameForm) -> String {
+    match form {
+        FrameForm::Full => "  sigreturn restores the whole frame".to_owned(),
+        FrameForm::FxOnly(reason) => {
+            format!("  fx-only: sigreturn restores bytes 0 to 511, the rest is initial: {reason}")
+        }
+    }
 }
 
 /// The registers in their order.

@@ -70,3 +70,15 @@ pub(crate) fn compacted(cpu: &Enumeration, room: ComponentSet, image: &[u8]) -> 
     state.write_compacted(&to, &mut bytes).unwrap();
     bytes
 }
+
+/// The registers of `image` as a signal frame of Linux has them, whole.
+pub(crate) fn signal_frame(cpu: &Enumeration, room: ComponentSet, image: &[u8]) -> Vec<u8> {
+    let layout = Layout::standard(cpu, room).unwrap();
+    let state = StandardImage::parse(image, layout, u32::MAX)
+        .unwrap()
+        .state();
+    let mut bytes = vec![0; layout.area_len() + 4];
+    let written = state.write_signal_frame(&layout, 0xffff, None, &mut bytes);
+    assert_eq!(written, Ok(bytes.len()));
+    bytes
+}

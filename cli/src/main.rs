@@ -1,5 +1,6 @@
 //! The `fpstate` command.
 //!
+//! * `json_help` - what `--json` prints, for the help
 //! * `image_arguments`, `inspect_arguments`, `arguments` - what can be asked for
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
@@ -13,15 +14,16 @@
 //! * `baseline` - what CPUs have in common
 //! * `baseline_report`, `baseline_cmd` - `fpstate baseline`
 //! * `replace_file` - a file written as a whole or not at all
-//! * `image_file` - a file with a bare XSAVE image: which format it has
-//! * `image_source` - the state it holds
+//! * `saved_image` - one image in a file
+//! * `elf_core` - the threads of an ELF core
+//! * `file_kind` - what a file is
+//! * `saved_file` - what is in a file: one image, or the images of threads
+//! * `image_maker` - the CPU that made an image, where somebody says which
 //! * `conversion`, `convert_cmd` - `fpstate convert`
 //! * `kernel_answer` - what this machine's kernel says to an image
-//! * `check_subject`, `check`, `check_cmd` - `fpstate check`
-//! * `elf_core` - the threads of an ELF core
-//! * `image_cpu` - whose layout an image has
-//! * `saved_image` - one image in a file
-//! * `subject` - what is in a file: one image, or the images of threads
+//! * `check`, `check_cmd` - `fpstate check`
+//! * `image_cpu` - whose layout an image has where nobody says so
+//! * `subject` - the images of a file, each with a CPU
 //! * `registers` - the registers of an image by name
 //! * `inspect_report`, `inspect_text` - registers for programs and for people
 //! * `inspect_cmd` - `fpstate inspect`
@@ -31,6 +33,7 @@
 //! Exit status: 0, 1 when the answer is no (something was corrupted), 2 for bad input. Every error
 //! is one line on standard error.
 
+mod json_help;
 mod image_arguments;
 mod inspect_arguments;
 mod arguments;
@@ -48,17 +51,17 @@ mod baseline;
 mod baseline_report;
 mod baseline_cmd;
 mod replace_file;
-mod image_file;
-mod image_source;
+mod saved_image;
+mod elf_core;
+mod file_kind;
+mod saved_file;
+mod image_maker;
 mod conversion;
 mod convert_cmd;
 mod kernel_answer;
-mod check_subject;
 mod check;
 mod check_cmd;
-mod elf_core;
 mod image_cpu;
-mod saved_image;
 #[cfg(test)]
 mod made_images;
 mod subject;
@@ -108,12 +111,17 @@ enum CommandError {
         path: std::path::PathBuf,
         error: io::Error,
     },
+    #[error("{path:?}: {error}")]
+    File {
+        path: std::path::PathBuf,
+        error: saved_file::FileError,
+    },
     #[error("{0}")]
-    Image(#[from] image_file::ImageFileError),
+    Thread(#[from] saved_file::ThreadError),
     #[error("{path:?}: {error}")]
     Source {
         path: std::path::PathBuf,
-        error: image_source::SourceError,
+        error: image_maker::SourceError,
     },
     #[error("--to {0}")]
     To(cpu_choice::CpuError),
@@ -141,12 +149,6 @@ enum CommandError {
     },
     #[error("--register {0}")]
     Register(#[from] registers::selection::NoSuchRegister),
-    #[error("--thread {found}: no such thread; {path:?} has {present}")]
-    Thread {
-        found: u32,
-        path: std::path::PathBuf,
-        present: String,
-    },
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
 }

@@ -1,39 +1,16 @@
-//! What is in a file: one image, or the images of a process's threads.
+//! The images of a file, each with a CPU by whose layout it is read.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use clap::ValueEnum;
-use fpstate::ImageState;
-use fpstate_arch::Format;
+use fpstate::{FrameForm, ImageError, ImageState, Layout, LayoutError};
+use fpstate_arch::ComponentSet;
 
-use crate::elf_core::{CoreError, CoreThread, ElfCore, LONGEST_IMAGE, MAGIC};
-use crate::image_cpu::{Candidates, ImageCpu};
-use crate::saved_image::{Form, Image, Place, SavedImageError, header, software_xcr0};
-
-/// Most bytes of a snapshot: 64 KiB of image with a line for each byte.
-const LONGEST_SNAPSHOT: u64 = 1 << 20;
-/// Bytes of `struct kvm_xsave`.
-const SHORTEST_KVM_IMAGE: usize = 4096;
-
-/// What a file is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FileKind {
-    /// The image of KVM, 4096 bytes or more: standard format, XCR0 in bytes 471:464
-    Kvm,
-    /// A standard-format image of XSAVE or XSAVEOPT
-    Xsave,
-    /// A compacted image: XSAVEC, XSAVES, MSHV, WHP
-    Compacted,
-    /// 512 bytes of FXSAVE64
-    Fxsave,
-    /// An ELF core of a 64-bit process
-    ElfCore,
-    /// A snapshot of fpstate-kvm in JSON
-    Snapshot,
-}
+use crate::elf_core::LayoutNote;
+use crate::file_kind::FileKind;
+use crate::image_cpu::{Candidates, Extent, ImageCpu, ImageCpuError, Wanted};
+use crate::saved_file::SavedFile;
+use crate::saved_image::{Form, LONGEST_IMAGE, Place, SavedImage, Unsaid, frame_bytes};
 
 /// A file that was read.
 #[derive(Debug)]
@@ -46,218 +23,167 @@ pub(crate) struct Subject {
     pub(crate) threads: Vec<Thread>,
 }
 
-/// Who had the registers.
+/// An image, whose registers can be read.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    /// `None` outside a core.
-    pub(crate) tid: Option<u32>,
-    pub(crate) signal: Option<u16>,
-    pub(crate) image: Image,
+    pub(crate) image: SavedImage,
+    pub(crate) cpu: Rc<ImageCpu>,
 }
 
 /// Why there is nothing to show of a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubjectError {
+    #[error("{place}: {error}")]
+    Cpu { place: Place, error: ImageCpuError },
+    #[error("{place}: its layout has {needed} bytes; allowed: {LONGEST_IMAGE}")]
+    Area { place: Place, needed: usize },
     #[error("{0}")]
-    Read(#[from] io::Error),
-    #[error("{0}")]
-    Core(#[from] CoreError),
-    #[error("the file has {found} bytes; allowed: {allowed} for what is no ELF core")]
-    TooLong { found: u64, allowed: u64 },
-    #[error("no regular file")]
-    NotAFile,
-    #[error("thread {tid} has neither NT_X86_XSTATE nor NT_PRFPREG")]
-    WithoutState { tid: u32 },
-    #[error("{0}")]
-    Image(#[from] SavedImageError),
+    Image(#[from] BrokenImage),
 }
 
-impl FileKind {
-    /// How the image is read that a file of this kind is.
-    const fn form(self) -> Form {
-        match self {
-            Self::Kvm => Form::Kvm,
-            Self::Xsave => Form::Xsave,
-            Self::Compacted => Form::Compacted,
-            Self::Fxsave => Form::Fxsave,
-            Self::Snapshot => Form::Snapshot,
-            // A core is none; its images are notes of its threads.
-            Self::ElfCore => Form::CoreXstate,
-        }
-    }
-
-    /// As `--as` has it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Xsave => "xsave",
-            Self::Compacted => "compacted",
-            Self::Fxsave => "fxsave",
-            Self::ElfCore => "elf-core",
-            Self::Snapshot => "snapshot",
-        }
-    }
+/// An image breaks a rule of its form.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {error}")]
+pub(crate) struct BrokenImage {
+    place: Place,
+    error: ImageError,
 }
+
+/// Which bits MXCSR may have depends on the CPU, which is not asked here: it is shown as it is.
+const ANY_MXCSR: u32 = u32::MAX;
 
 impl Subject {
-    /// Reads the file at `path`, as a `kind` or as what its content says.
-    ///
-    /// # Errors
-    /// What is wrong and at which byte.
-    pub(crate) fn read(
-        path: &Path,
-        kind: Option<FileKind>,
-        candidates: &Candidates,
-    ) -> Result<Self, SubjectError> {
-        // A pipe could make the opening wait for ever.
-        if !fs::metadata(path)?.is_file() {
-            return Err(SubjectError::NotAFile);
-        }
-        let mut file = File::open(path)?;
-        let (kind, len, threads) = read(&mut file, kind, candidates)?;
-        Ok(Self {
-            path: path.to_owned(),
+    /// The images of `file`, each with its CPU.
+    pub(crate) fn of(file: SavedFile, candidates: &Candidates) -> Result<Self, SubjectError> {
+        let SavedFile {
+            path,
             kind,
             len,
-            threads,
+            images,
+            layout,
+        } = file;
+        let mut finder = Finder {
+            candidates,
+            noted: layout.map(|note| Rc::new(note.into())),
+            last: None,
+        };
+        let threads = images.into_iter().map(|image| {
+            let cpu = finder.cpu_of(&image)?;
+            let thread = Thread { image, cpu };
+            // Judged here once, and not only when it is its turn to be shown.
+            let state = thread.state()?;
+            // A frame names components without having their bytes, and a dump gives them any length.
+            let (place, needed) = (thread.image.place, state.layout().area_len());
+            if needed > LONGEST_IMAGE {
+                return Err(SubjectError::Area { place, needed });
+            }
+            Ok(thread)
+        });
+        Ok(Self {
+            path,
+            kind,
+            len,
+            threads: threads.collect::<Result<_, SubjectError>>()?,
         })
     }
 }
 
-/// The same for anything that has bytes.
-pub(crate) fn read(
-    file: &mut (impl Read + Seek),
-    kind: Option<FileKind>,
-    candidates: &Candidates,
-) -> Result<(FileKind, u64, Vec<Thread>), SubjectError> {
-    let len = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
-    let mut magic = Vec::new();
-    file.by_ref().take(4).read_to_end(&mut magic)?;
-    file.rewind()?;
-    let is_elf = kind == Some(FileKind::ElfCore) || kind.is_none() && magic == MAGIC;
-    if is_elf {
-        let core = ElfCore::read(file)?;
-        return Ok((FileKind::ElfCore, len, threads_of(core, candidates)?));
-    }
-    // Of text that is too long for an image: is it a snapshot?
-    let longest = match kind {
-        None | Some(FileKind::Snapshot) => LONGEST_SNAPSHOT,
-        Some(_) => LONGEST_IMAGE,
-    };
-    let too_long = |allowed| SubjectError::TooLong {
-        found: len,
-        allowed,
-    };
-    if len > longest {
-        return Err(too_long(if kind.is_none() {
-            LONGEST_IMAGE
-        } else {
-            longest
-        }));
-    }
-    let mut bytes = Vec::new();
-    file.take(longest).read_to_end(&mut bytes)?;
-    let kind = match kind {
-        Some(kind) => kind,
-        None => recognised(&bytes)?,
-    };
-    if kind != FileKind::Snapshot && len > LONGEST_IMAGE {
-        return Err(too_long(LONGEST_IMAGE));
-    }
-    let image = if kind == FileKind::Snapshot {
-        Image::of_snapshot(&bytes, candidates)?
-    } else {
-        Image::alone(kind.form(), bytes, candidates)?
-    };
-    let thread = Thread {
-        tid: None,
-        signal: None,
-        image,
-    };
-    Ok((kind, len, vec![thread]))
-}
-
-/// Whether the first bytes are those of a JSON object: an image has zeros among them.
-fn is_text(bytes: &[u8]) -> bool {
-    let first = bytes.get(..512).unwrap_or(bytes);
-    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-    first.trim_ascii_start().first() == Some(&b'{') && first.iter().all(is_text)
-}
-
-/// What an image is, from its length and header.
-fn recognised(bytes: &[u8]) -> Result<FileKind, SavedImageError> {
-    if is_text(bytes) {
-        return Ok(FileKind::Snapshot);
-    }
-    if bytes.len() == 512 {
-        return Ok(FileKind::Fxsave);
-    }
-    let Some(header) = header(bytes) else {
-        return Err(SavedImageError::TooShort {
-            found: bytes.len() as u64,
-        });
-    };
-    Ok(match (header.format(), software_xcr0(bytes)) {
-        (Format::Compacted, _) => FileKind::Compacted,
-        (_, Some(_)) if bytes.len() >= SHORTEST_KVM_IMAGE => FileKind::Kvm,
-        (_, Some(_) | None) => FileKind::Xsave,
-    })
-}
-
-fn threads_of(core: ElfCore, candidates: &Candidates) -> Result<Vec<Thread>, SubjectError> {
-    let noted = core.layout.map(|note| {
-        Rc::new(ImageCpu {
+impl From<LayoutNote> for ImageCpu {
+    fn from(note: LayoutNote) -> Self {
+        Self {
             enumeration: note.enumeration,
             reason: format!("NT_X86_XSAVE_LAYOUT at byte {}", note.offset),
-        })
-    });
-    let mut last = None;
-    let mut threads = Vec::with_capacity(core.threads.len());
-    for thread in core.threads {
-        let CoreThread {
-            tid,
-            signal,
-            fpregs,
-            xstate,
-        } = thread;
-        let image = match (xstate, fpregs) {
-            (Some(xstate), _) => {
-                let noted = noted.as_ref().filter(|_| candidates.given().is_none());
-                Image::of_note(tid, xstate, noted, &mut last, candidates)?
-            }
-            (None, Some(fpregs)) => Image::fxsave(Form::CoreFxsave, fpregs, Some(tid), candidates)?,
-            (None, None) => return Err(SubjectError::WithoutState { tid }),
-        };
-        threads.push(Thread {
-            tid: Some(tid),
-            signal: Some(signal),
-            image,
-        });
+        }
     }
-    Ok(threads)
+}
+
+/// Finds CPUs for the images of one file.
+struct Finder<'c> {
+    candidates: &'c Candidates,
+    noted: Option<Rc<ImageCpu>>,
+    /// The threads of one process have one layout: what was found for an image of these components
+    /// and this length need not be looked for again.
+    last: Option<(ComponentSet, usize, Rc<ImageCpu>)>,
+}
+
+impl Finder<'_> {
+    fn cpu_of(&mut self, image: &SavedImage) -> Result<Rc<ImageCpu>, SubjectError> {
+        let len = image.bytes().len();
+        match image.place.form {
+            Form::Fxsave | Form::CoreFxsave => Ok(self.candidates.fxsave()),
+            Form::Snapshot => Ok(match (self.candidates.given(), image.snapshot()) {
+                (Some(given), _) => given,
+                (None, Some(snapshot)) => Rc::new(ImageCpu {
+                    enumeration: snapshot.cpu().enumeration(),
+                    reason: format!("the layout of its own CPU, {}", snapshot.cpu().vendor()),
+                }),
+                (None, None) => self.candidates.fxsave(),
+            }),
+            Form::Kvm | Form::Xsave | Form::Compacted => self.find(image, Extent::AtMost(len)),
+            Form::SignalFrame => self.of_frame(image),
+            Form::CoreXstate => self.of_thread(image),
+        }
+    }
+
+    /// A frame that Linux wrote has the length of its layout and says so; `sigreturn` takes others too.
+    fn of_frame(&self, image: &SavedImage) -> Result<Rc<ImageCpu>, SubjectError> {
+        let len = image.bytes().len();
+        let said = frame_bytes(image.bytes())
+            .and_then(|frame| usize::try_from(frame.xstate_size).ok())
+            .filter(|said| *said <= len);
+        let exact = said.map(|said| self.find(image, Extent::Exact(said)));
+        match exact {
+            Some(Ok(cpu)) => Ok(cpu),
+            // Of a frame without software bytes 512 bytes matter, which are the same everywhere.
+            Some(Err(_)) | None => self.find(image, Extent::AtMost(usize::MAX)),
+        }
+    }
+
+    fn of_thread(&mut self, image: &SavedImage) -> Result<Rc<ImageCpu>, SubjectError> {
+        let (room, len) = (image.room(), image.bytes().len());
+        let noted = self.noted.as_ref();
+        let cpu = match (
+            noted.filter(|_| self.candidates.given().is_none()),
+            &self.last,
+        ) {
+            (Some(noted), _) => Rc::clone(noted),
+            (None, Some((of, of_len, cpu))) if (*of, *of_len) == (room, len) => Rc::clone(cpu),
+            (None, _) => self.find(image, Extent::Exact(len))?,
+        };
+        self.last = Some((room, len, Rc::clone(&cpu)));
+        Ok(cpu)
+    }
+
+    fn find(&self, image: &SavedImage, extent: Extent) -> Result<Rc<ImageCpu>, SubjectError> {
+        let found = self.candidates.find(Wanted { image, extent });
+        found.map_err(|error| SubjectError::Cpu {
+            place: image.place,
+            error,
+        })
+    }
 }
 
 impl Thread {
     /// The registers of its image.
-    pub(crate) fn state(&self) -> Result<ImageState<'_>, SavedImageError> {
-        let Image { form, offset, .. } = self.image;
-        let place = Place {
-            tid: self.tid,
-            form,
-            offset,
-        };
-        self.image
-            .state()
-            .map_err(|error| SavedImageError::Image { place, error })
+    pub(crate) fn state(&self) -> Result<ImageState<'_>, BrokenImage> {
+        let state = self
+            .layout()
+            .map_err(ImageError::Layout)
+            .and_then(|layout| self.image.state(layout, ANY_MXCSR));
+        state.map_err(|error| BrokenImage {
+            place: self.image.place,
+            error,
+        })
     }
 
-    /// What makes the thread this one.
-    pub(crate) fn title(&self) -> String {
-        match (self.tid, self.signal) {
-            (Some(tid), Some(0) | None) => format!("thread {tid}"),
-            (Some(tid), Some(signal)) => format!("thread {tid}, signal {signal}"),
-            (None, _) => "image".to_owned(),
-        }
+    /// How much of a signal frame `sigreturn` restores; `None` for other images.
+    pub(crate) fn frame_form(&self) -> Option<FrameForm> {
+        let layout = self.layout().ok()?;
+        self.image.frame_form(layout, ANY_MXCSR)
+    }
+
+    fn layout(&self) -> Result<Layout<'_>, LayoutError> {
+        self.image
+            .layout(&self.cpu.enumeration, Unsaid::AnnouncedOnly)
     }
 }

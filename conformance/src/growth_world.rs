@@ -1,6 +1,6 @@
 //! The growth world: a small kernel whose states grow on demand, out of memory that may run out.
 //!
-//! It is a [`world`](crate::world) of CPUs with AMX, brought up with [`Offer::for_ring0`]. User code
+//! It is a [`world`](crate::world) of CPUs of any kind, most of all of those with AMX, brought up with [`Offer::for_ring0`]. User code
 //! and guests execute real instructions of the model; a #NM goes the way it goes in a kernel:
 //! [`device_not_available`](fpstate::device_not_available), or the exit of a VM entry, says what the
 //! state needs, and some time later, here or on another CPU, memory is lent, or there is none.
@@ -9,7 +9,7 @@
 //! All memory is one lender's: what is lent and not returned must be what live states lie in, at
 //! every step. The reference has one value per state and component, each guest's registers and each
 //! process's grants. After every step they are held against CPUs, areas and bookkeeping (invariants
-//! I1-I3, I6, I7, I10-I14, I16, I17, I19-I21, I23-I26, I29, I30, I39, I40, I42, I44).
+//! I1-I3, I6, I7, I10-I14, I16, I17, I19-I21, I23-I26, I29, I30, I37, I39, I40, I42, I44).
 //!
 //! Tile data is as certain as the architecture makes it. A guest that disables its own loses it at the
 //! next save; disabled by the VMM while the guest does not run, it is lost at the next load. In
@@ -17,12 +17,18 @@
 //!
 //! * `lender` - the allocator
 //! * `hardware` - processors
+//! * `kind` - what such a processor has
 //! * `program` - instructions of user code and guests
 //! * `reference` - what should be
 //! * [`GrowthEvent`] - what can happen
+//! * [`Action`] - what is done
+//! * `schedule` - which comes next
+//! * `touched` - what the check after it looks at
 //! * [`Totals`] - what memory went through
 //! * `threads` - user code, #NM, growth and release
 //! * `scheduling` - switches, kernel sections, idle, sleep, hotplug
+//! * `signals` - frames and handlers
+//! * `misuse` - what must be refused
 //! * `guests` - entering and leaving, growth outside a run
 //! * `guest_code` - what a guest does between VM entry and exit
 //! * `guest_run` - a VM entry and what comes of it
@@ -30,15 +36,22 @@
 //! * `lives` - creation, permissions, fork, exec, exit
 //! * `areas` - the bytes of states
 //! * `checks` - what must hold after every step
+//! * `chosen` - steps that someone else chooses
 
 mod lender;
 mod hardware;
+mod kind;
 mod program;
 mod reference;
 mod events;
+mod actions;
+mod schedule;
+mod touched;
 mod totals;
 mod threads;
 mod scheduling;
+mod signals;
+mod misuse;
 mod guests;
 mod guest_code;
 mod guest_run;
@@ -46,6 +59,7 @@ mod vmm;
 mod lives;
 mod areas;
 mod checks;
+mod chosen;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -55,6 +69,7 @@ use fpstate::{CpuFpu, Expansion, GuestFpu, Identities, Offer, StateId, ThreadFpu
 use fpstate_arch::{Component, ComponentSet, Pkru, Xfd};
 use fpstate_model::{ModelCpu, Pke};
 
+pub use actions::{Action, ActionError, Deed, Performed};
 pub use events::GrowthEvent;
 pub use hardware::Hardware;
 pub use lender::Failing;
@@ -62,13 +77,32 @@ pub use totals::Totals;
 
 use crate::contents::Contents;
 use hardware::Watched;
+use kind::Kind;
 use lender::{Lender, Lent};
 use reference::{Expected, GuestReference, Process};
+use signals::Frame;
+use touched::Touched;
 
 const TILE_DATA: ComponentSet = ComponentSet::only(Component::TileData);
-const THREADS: usize = 4;
-const GUESTS: usize = 3;
 const REMEMBERED_STEPS: usize = 24;
+
+/// How many there may be at a time. Three quarters of the threads and all guests are there from the
+/// beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Threads.
+    pub threads: usize,
+    /// Guests.
+    pub guests: usize,
+}
+
+impl Room {
+    /// The small world: most of what can happen happens to the same few.
+    pub const SMALL: Self = Self {
+        threads: 4,
+        guests: 3,
+    };
+}
 
 /// What the kernel of a world does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +129,7 @@ pub enum GrowthNegligence {
 #[derive(Debug)]
 pub struct GrowthWorld<'e, P> {
     offer: Offer<'e>,
+    kind: Kind,
     identities: Identities,
     /// Every component that some state has.
     all: ComponentSet,
@@ -109,7 +144,12 @@ pub struct GrowthWorld<'e, P> {
     processes: Vec<Process>,
     lender: Lender,
     expected: BTreeMap<StateId, Expected>,
+    /// Chooses actions.
+    schedule: Rng,
+    /// Of the action that is done.
     random: Rng,
+    /// What that action had to do with.
+    touched: Touched,
     negligence: GrowthNegligence,
     history: VecDeque<String>,
     tally: BTreeMap<GrowthEvent, u64>,
@@ -143,6 +183,8 @@ struct Thread<'e> {
     last_cpu: Option<usize>,
     /// What it needs memory for.
     pending: Option<Expansion<'e>>,
+    /// While a signal's handler runs.
+    frame: Option<Frame>,
 }
 
 #[derive(Debug)]
@@ -164,6 +206,21 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// With fewer than two processors, or if one refuses to start.
     #[must_use]
     pub fn new(offer: Offer<'e>, processors: Vec<P>, seed: u64, failing: Failing) -> Self {
+        Self::with_room(Room::SMALL, offer, processors, seed, failing)
+    }
+
+    /// The same with room for more threads and guests, or fewer.
+    ///
+    /// # Panics
+    /// With fewer than two processors, one thread and one guest, or if a processor refuses to start.
+    #[must_use]
+    pub fn with_room(
+        room: Room,
+        offer: Offer<'e>,
+        processors: Vec<P>,
+        seed: u64,
+        failing: Failing,
+    ) -> Self {
         let mut random = Rng::with_seed(seed);
         let identities = Identities::new();
         let mut processors = processors;
@@ -171,9 +228,12 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let pristine = reader.model().clone();
         let all = offer.default_components().union(offer.on_demand());
         let all = all.union(offer.guest_only());
-        let reader = start(&offer, &identities, reader, u32::MAX, Pkru::INITIAL);
+        let kind = Kind::of(&offer, &pristine);
+        let reader = start(&kind, &offer, &identities, reader, u32::MAX, Pkru::INITIAL);
         let mut reader = reader.fpu.into_processor().into_inner();
-        reader.write_xfd(Xfd::NOTHING).expect("IA32_XFD");
+        if kind.has_xfd() {
+            reader.write_xfd(Xfd::NOTHING).expect("IA32_XFD");
+        }
         let mut world = Self {
             all,
             initial: Contents::initial(offer.enumeration(), all),
@@ -181,19 +241,22 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 .zip(processors)
                 .map(|(number, processor)| {
                     let pkru = Pkru::from_bits(random.u32(..));
-                    start(&offer, &identities, processor, number, pkru)
+                    start(&kind, &offer, &identities, processor, number, pkru)
                 })
                 .collect(),
             offer,
+            kind,
             identities,
             reader,
             pristine,
-            threads: (0..THREADS).map(|_| None).collect(),
-            guests: (0..GUESTS).map(|_| None).collect(),
+            threads: (0..room.threads).map(|_| None).collect(),
+            guests: (0..room.guests).map(|_| None).collect(),
             processes: Vec::new(),
             lender: Lender::new(failing, random.fork()),
             expected: BTreeMap::new(),
+            schedule: random.fork(),
             random,
+            touched: Touched::default(),
             negligence: GrowthNegligence::None,
             history: VecDeque::new(),
             tally: BTreeMap::new(),
@@ -214,66 +277,41 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// # Errors
     /// What is wrong, and the steps that led there.
     pub fn run(&mut self, steps: usize) -> Result<(), String> {
-        for number in 0..steps {
-            let cpu = self.random.usize(0..self.cpus.len());
-            let found = self.step(cpu).and_then(|()| self.check());
-            found.map_err(|what| self.report(number, cpu, &what))?;
-        }
-        let ended = self.end().and_then(|()| self.check());
-        ended.map_err(|what| self.report(steps, 0, &what))
+        self.run_steps(steps)?;
+        self.end().map_err(|what| self.report(steps, 0, &what))
     }
 
-    fn report(&mut self, number: usize, cpu: usize, what: &str) -> String {
+    fn run_steps(&mut self, steps: usize) -> Result<(), String> {
+        for number in 0..steps {
+            let action = self.choose();
+            let found = self.perform(action).and_then(|_| self.check());
+            found.map_err(|what| self.report(number, action.cpu, &what))?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, number: usize, cpu: u16, what: &str) -> String {
         let history: Vec<_> = self.history.drain(..).collect();
         let history = history.join("\n  ");
         format!("step {number} on CPU {cpu}: {what}\nthe last steps:\n  {history}")
-    }
-
-    /// One random step on `cpu`.
-    fn step(&mut self, cpu: usize) -> Step {
-        let dice = self.random.u8(0..100);
-        let Some(thread) = self.cpus[cpu].current else {
-            return match dice {
-                0..50 => self.schedule(cpu),
-                50..56 => self.kernel_section(cpu),
-                56..66 => self.idle(cpu),
-                66..70 => self.sleep(cpu),
-                70..73 => self.restart(cpu),
-                73..76 => self.create(),
-                76..84 => self.grow_idle_guest(),
-                84..86 => self.release_guest(),
-                86..90 => self.grow_a_waiting_thread(cpu),
-                _ => self.vmm(),
-            };
-        };
-        let in_guest = self.thread(thread).guest.is_some();
-        match dice {
-            0..10 => self.switch_away(cpu, thread),
-            10..18 if in_guest => self.leave_guest(cpu, thread),
-            18..58 if in_guest => self.run_guest(cpu, thread),
-            10..22 => self.enter_guest(cpu, thread),
-            22..58 => self.user_code(cpu, thread),
-            58..72 => self.grow(cpu, thread),
-            72..77 => self.kernel_section(cpu),
-            77..80 => self.release_thread(cpu, thread),
-            80..83 => self.request(cpu, thread),
-            83..86 => self.fork(cpu, thread),
-            86 => self.exec(cpu, thread),
-            87 => self.exit(cpu, thread),
-            88..90 => self.release_guest(),
-            90..94 => self.vmm(),
-            94..96 => self.release_guest(),
-            96 if self.random.bool() => self.grow_idle_guest(),
-            96 => self.grow_a_waiting_thread(cpu),
-            97 => self.init_running_guest(cpu, thread),
-            _ => self.misuse(cpu, thread),
-        }
     }
 
     /// How often `event` happened.
     #[must_use]
     pub fn count_of(&self, event: GrowthEvent) -> u64 {
         self.tally.get(&event).copied().unwrap_or(0)
+    }
+
+    /// How many states there are.
+    #[must_use]
+    pub fn states(&self) -> usize {
+        self.threads.iter().flatten().count() + self.guests.iter().flatten().count()
+    }
+
+    /// What the last actions did.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        self.history.iter().cloned().collect()
     }
 
     fn count(&mut self, event: GrowthEvent) {
@@ -290,12 +328,6 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     fn thread(&self, slot: usize) -> &Thread<'e> {
         self.threads[slot].as_ref().expect("a thread")
-    }
-
-    /// A slot of `slots` for which `wanted` holds.
-    fn any_slot(&mut self, slots: usize, wanted: impl Fn(&Self, usize) -> bool) -> Option<usize> {
-        let found: Vec<_> = (0..slots).filter(|&slot| wanted(self, slot)).collect();
-        self.random.choice(found)
     }
 
     fn expected(&mut self, id: StateId) -> &mut Expected {
@@ -321,6 +353,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 }
 
 fn start<P: Hardware>(
+    kind: &Kind,
     offer: &Offer<'_>,
     identities: &Identities,
     mut processor: P,
@@ -328,12 +361,13 @@ fn start<P: Hardware>(
     pkru: Pkru,
 ) -> Cpu<P> {
     processor.model().set_cr4_pke(Pke::Set);
-    processor.wrpkru(pkru).expect("PKRU");
     let (instructions, registers) = (offer.instructions(), offer.control_registers());
     let processor = Watched::new(processor);
     let fpu = CpuFpu::bring_up(processor, number, identities, instructions, registers);
+    let mut fpu = fpu.expect("the CPU starts");
+    kind.write_pkru(fpu.processor(), pkru);
     Cpu {
-        fpu: fpu.expect("the CPU starts"),
+        fpu,
         current: None,
         mode: Mode::Kernel,
         pkru,

@@ -25,11 +25,14 @@
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
 //! * [`growth_world`] - a small kernel whose states grow on demand
+//! * [`simulator`] - large growth worlds from seeds, and what fails made short
 //! * [`pair`] - one thread and one guest, for the tests of single behaviours
 //! * [`host`] - a kernel that offers what [`fpstate::Offer`] decides
 //! * [`tiles`] - all tiles, loaded and stored by instructions
 //! * [`vcpu`] - a vCPU as a VMM drives it
 //! * [`on_demand`] - threads and guests whose states grow when they first use tiles
+//! * [`explorer`] - every interleaving of small worlds
+//! * [`fuzzing`] - what is done with bytes that a fuzzer chose
 
 pub mod generators;
 pub mod memory;
@@ -52,8 +55,11 @@ pub mod machine;
 pub mod silicon;
 pub mod world;
 pub mod growth_world;
+pub mod simulator;
 pub mod pair;
 pub mod host;
 pub mod tiles;
 pub mod vcpu;
 pub mod on_demand;
+pub mod explorer;
+pub mod fuzzing;

@@ -86,7 +86,7 @@ fn tiles_of_another_owner_where_there_is_no_room_are_noticed() {
 #[test]
 fn a_skipped_save_or_restore_is_noticed() {
     assert_defect_noticed(Defect::SkipsSaves(7), &["I2:", "I6", "I7"]);
-    assert_defect_noticed(Defect::SkipsRestores(7), &["I7"]);
+    assert_defect_noticed(Defect::SkipsRestores(7), &["I6", "I7"]);
 }
 
 #[test]

@@ -75,10 +75,10 @@ impl<'e, H: Hardware + ?Sized> Vcpu<'e, H> {
     }
 
     /// XSETBV: what the guest may not write is #GP.
-    pub(crate) fn emulate_xsetbv(&mut self) {
+    pub(crate) fn emulate_xsetbv(&mut self) -> Result<(), RunError> {
         let value = self.in_edx_eax();
         let written = self.fpu.xsetbv(low(self.registers.rcx), value);
-        self.finish(written);
+        self.finish(written)
     }
 
     /// RDMSR of one of the three registers, where the guest's CPUID announces it.
@@ -119,11 +119,7 @@ impl<'e, H: Hardware + ?Sized> Vcpu<'e, H> {
                 return Ok(());
             }
         };
-        if let Err(error @ GuestRegisterError::Switch(_)) = written {
-            return Err(RunError::Register(error));
-        }
-        self.finish(written);
-        Ok(())
+        self.finish(written)
     }
 
     /// The MSR in ECX, if CPUID.(0DH,1):EAX says that the guest has it: bit 3 or bit 4.
@@ -142,11 +138,15 @@ impl<'e, H: Hardware + ?Sized> Vcpu<'e, H> {
         u64::from(low(self.registers.rdx)) << 32 | u64::from(low(self.registers.rax))
     }
 
-    fn finish(&mut self, written: Result<(), GuestRegisterError>) {
+    fn finish(&mut self, written: Result<(), GuestRegisterError>) -> Result<(), RunError> {
         match written {
             Ok(()) => self.hardware.skip_instruction(),
-            Err(_) => self.hardware.inject(GENERAL_PROTECTION, Some(0)),
+            Err(error) if error.is_the_guests() => {
+                self.hardware.inject(GENERAL_PROTECTION, Some(0));
+            }
+            Err(error) => return Err(RunError::Register(error)),
         }
+        Ok(())
     }
 }
 

@@ -148,7 +148,7 @@ pub fn round<'e, P: Processor, H: Hardware + ?Sized>(
     }
     match exit {
         Exit::Cpuid => vcpu.emulate_cpuid(host)?,
-        Exit::Xsetbv => vcpu.emulate_xsetbv(),
+        Exit::Xsetbv => vcpu.emulate_xsetbv()?,
         Exit::ReadMsr => vcpu.emulate_rdmsr(host)?,
         Exit::WriteMsr => vcpu.emulate_wrmsr(host)?,
         // Dealt with above.

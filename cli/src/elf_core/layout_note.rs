@@ -100,3 +100,36 @@ fn cpuid(entries: &[Entry], leaf: u32, subleaf: u32) -> CpuidRegisters {
         _ => nothing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate::Layout;
+
+    fn layout_of(note: &[u32]) -> LayoutNote {
+        let bytes = note.iter().flat_map(|word| word.to_le_bytes()).collect();
+        LayoutNote::parse(&Descriptor {
+            offset: 1000,
+            bytes,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn components_are_where_the_note_puts_them() {
+        let note = layout_of(&[2, 256, 1024, 0]);
+        let layout = Layout::standard(&note.enumeration, ComponentSet::from_bits(7)).unwrap();
+        let avx = layout.place_of(Component::Avx).unwrap();
+        assert_eq!(avx.range(), 1024..1280);
+    }
+
+    /// Also L42.
+    #[test]
+    fn a_note_without_components_is_that_of_a_cpu_with_x87_and_sse_alone() {
+        let note = layout_of(&[]);
+        let user = note.enumeration.user_components();
+        assert_eq!(user, ComponentSet::LEGACY);
+        let layout = Layout::standard(&note.enumeration, user).unwrap();
+        assert_eq!(layout.area_len(), 576);
+    }
+}

@@ -218,19 +218,19 @@ fn a_snapshot_that_is_none_is_refused_with_the_byte() {
     let cut = file("cut.json", &whole[..100]);
     assert_refused(
         &["check", &cut, "--cpu", "genoa"],
-        "no snapshot: at byte 99: EOF",
+        "no snapshot of fpstate-kvm: byte 99: EOF",
     );
     let other = file("other.json", b"{\n  \"cpu\": 7\n}\n");
     assert_refused(
         &["check", &other, "--cpu", "genoa"],
-        "no snapshot: at byte 11: ",
+        "no snapshot of fpstate-kvm: byte 11: ",
     );
     let newer = String::from_utf8(whole).unwrap();
     let newer = newer.replacen("\"version\":1", "\"version\":99", 1);
     let newer = file("newer.json", newer.as_bytes());
     assert_refused(
         &["check", &newer, "--cpu", "genoa"],
-        "no snapshot: at byte ",
+        "no snapshot of fpstate-kvm: byte ",
     );
 }
 
@@ -272,7 +272,16 @@ fn the_kernel_of_this_machine_says_the_same() {
         assert_eq!(output.status.code(), Some(i32::from(!accepts)));
         assert_eq!(report["kernel"]["error"].is_null(), accepts);
     }
-    // It does not know who made an image: that is no disagreement.
+    // It sees zeros where a file has no bytes: that is no disagreement.
+    let whole = standard(&AMD, 2440, 7);
+    for short in [&whole[..512], &whole[..700]] {
+        let image = file("short-for-kvm", short);
+        let output = fpstate(&["check", &image, "--kvm", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["restorable"], false);
+        assert!(report["kernel"]["agrees"].is_null(), "{report}");
+    }
+    // It does not know who made an image: nor is that.
     let avx512 = file("avx512-for-kvm", &standard(&INTEL, 4096, 0xe7));
     for (more, agrees) in [
         (&["--from", "sapphire-rapids"][..], json!(true)),

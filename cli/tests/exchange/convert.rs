@@ -207,8 +207,12 @@ fn bad_images_are_refused_with_the_byte_and_the_output_stays() {
         &good[..2690],
         "image of 2690 bytes; allowed: at least 2696",
     );
-    refused("huge", &vec![0; 2 << 20], "more than 1048576 bytes");
-    refused("core", b"\x7fELF", "an ELF file");
+    refused("huge", &vec![0; 2 << 20], "2097152 bytes; allowed");
+    refused(
+        "core",
+        b"\x7fELF",
+        "the ELF header at byte 0 needs 64 bytes",
+    );
     let changed = |offset: usize, value: u8| {
         let mut bytes = good.clone();
         bytes[offset] = value;

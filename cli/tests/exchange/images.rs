@@ -58,6 +58,22 @@ pub(crate) fn fill(bytes: &mut [u8], name: &str, offset: usize, len: usize) {
     }
 }
 
+/// The same as KVM and Linux's cores have it: XCR0 in bytes 471:464.
+pub(crate) fn with_xcr0(mut image: Vec<u8>, xcr0: u64) -> Vec<u8> {
+    image[464..472].copy_from_slice(&xcr0.to_le_bytes());
+    image
+}
+
+/// The same as a signal frame has it that has room for `xfeatures`: software bytes, and "FPXE" behind.
+pub(crate) fn signal_frame(mut image: Vec<u8>, xfeatures: u64) -> Vec<u8> {
+    let xstate_size = u32::try_from(image.len()).unwrap();
+    image[464..468].copy_from_slice(b"SXPF");
+    image[468..472].copy_from_slice(&(xstate_size + 4).to_le_bytes());
+    image[472..480].copy_from_slice(&xfeatures.to_le_bytes());
+    image[480..484].copy_from_slice(&xstate_size.to_le_bytes());
+    [image.as_slice(), b"EXPF"].concat()
+}
+
 /// A snapshot of a guest on the Xeon with this XCR0, which uses all of it, and this IA32_XSS.
 pub(crate) fn snapshot(xcr0: u64, xss: u64) -> Vec<u8> {
     let leaves = Profile::SAPPHIRE_RAPIDS.leaves();

@@ -1,5 +1,5 @@
-//! docs/vmm-set-xsave.md and docs/vmm-snapshots.md: every command in them is run, and answers what the
-//! page says.
+//! docs/command.md, docs/vmm-set-xsave.md and docs/vmm-snapshots.md: every command in them is run, and
+//! answers what the page says.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,9 +8,15 @@ use assert_cmd::Command;
 use serde_json::Value;
 
 use crate::asked::{fpstate, path};
-use crate::images::{AVX512_AND_PKRU, INTEL, TILE_CONFIG, TILE_DATA, TILES, snapshot, standard};
+use crate::images::{
+    AMD, AVX512_AND_PKRU, INTEL, TILE_CONFIG, TILE_DATA, TILES, signal_frame, snapshot, standard,
+};
 
-const PAGES: [&str; 2] = ["docs/vmm-set-xsave.md", "docs/vmm-snapshots.md"];
+const PAGES: [&str; 3] = [
+    "docs/command.md",
+    "docs/vmm-set-xsave.md",
+    "docs/vmm-snapshots.md",
+];
 /// Before a block whose answers are of the machine that the page names.
 const OF_THIS_MACHINE: &str = "<!-- this machine: ";
 
@@ -58,12 +64,15 @@ fn write_images() {
     let idle = standard(&INTEL, 11008, AVX512_AND_PKRU | TILES);
     let mut tiles = idle.clone();
     (tiles[TILE_CONFIG], tiles[TILE_DATA]) = (1, 0x3f);
+    let frame = standard(&AMD, 2440, AVX512_AND_PKRU);
+    let frame = signal_frame(frame, AVX512_AND_PKRU);
     for (name, bytes) in [
         ("guest.xsave", guest),
         ("broken.xsave", broken),
         ("snapshot.json", snapshot(AVX512_AND_PKRU, 0)),
         ("idle-tiles.xsave", idle),
         ("tiles.xsave", tiles),
+        ("frame.bin", frame),
     ] {
         fs::write(path(name), bytes).unwrap();
     }

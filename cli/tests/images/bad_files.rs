@@ -44,8 +44,8 @@ fn images() {
         "no CPU known here puts x87+SSE+AVX into 831 bytes",
     );
     assert_refused(
-        &vec![0; 65537],
-        "the file has 65537 bytes; allowed: 65536 for what is no ELF core",
+        &vec![0; 1_048_577],
+        "the file has 1048577 bytes; allowed: 1048576 for what is no ELF core",
     );
     assert_refused(
         &with(image(), 520, &[1]),

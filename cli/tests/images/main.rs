@@ -13,5 +13,6 @@ mod diff;
 mod bad_files;
 mod long_core;
 mod snapshot;
+mod frames;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod gdb;

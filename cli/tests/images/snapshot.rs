@@ -89,7 +89,7 @@ fn text_that_is_no_snapshot_is_refused_at_its_byte() {
     assert!(line.contains("snapshot: image of 0 bytes"), "{line}");
     let line = refused(&(good + &" ".repeat(1 << 20)));
     assert!(
-        line.contains("bytes; allowed: 65536 for what is no ELF core"),
+        line.contains("bytes; allowed: 1048576 for what is no ELF core"),
         "{line}"
     );
 }

@@ -1,8 +1,9 @@
 //! All states of a world, and the bytes they lie in.
 
 use fpstate::{Fpstate, StateId};
-use fpstate_arch::ComponentSet;
+use fpstate_arch::{ComponentSet, XsaveHeader};
 
+use super::touched::Touched;
 use super::{GrowthWorld, Guest, Hardware, Lent, Thread};
 
 /// A state's area, as its bytes have it.
@@ -10,23 +11,32 @@ pub(super) struct Area {
     pub(super) id: StateId,
     pub(super) address: usize,
     pub(super) len: usize,
-    pub(super) xstate_bv: ComponentSet,
-    pub(super) xcomp_bv: u64,
+    /// None with FXSAVE.
+    pub(super) header: Option<XsaveHeader>,
+    /// What it has room for if the state has not grown.
+    pub(super) not_grown: ComponentSet,
 }
 
 impl<P: Hardware> GrowthWorld<'_, P> {
-    /// The areas of all states.
-    pub(super) fn areas(&mut self) -> Vec<Area> {
+    /// The areas of the states in `places`.
+    pub(super) fn areas(&mut self, places: &Touched) -> Vec<Area> {
+        let threads = self.offer.default_components();
+        let guests = threads.union(self.offer.guest_only());
         let mut areas = Vec::new();
-        for thread in self.threads.iter_mut().flatten() {
+        for &slot in &places.threads {
+            let Some(thread) = self.threads[slot].as_mut() else {
+                continue;
+            };
             let (own, active) = (thread.fpu.own().id(), thread.fpu.active().id());
             let (bytes, guest) = thread.fpu.areas();
-            areas.push(Area::of(own, bytes));
-            areas.extend(guest.map(|bytes| Area::of(active, bytes)));
+            areas.push(Area::of(own, bytes, threads));
+            areas.extend(guest.map(|bytes| Area::of(active, bytes, guests)));
         }
-        for guest in self.guests.iter_mut().flatten() {
-            let id = guest.fpu.id();
-            areas.extend(guest.fpu.area().map(|bytes| Area::of(id, bytes)));
+        for &slot in &places.guests {
+            if let Some(guest) = self.guests[slot].as_mut() {
+                let id = guest.fpu.id();
+                areas.extend(guest.fpu.area().map(|bytes| Area::of(id, bytes, guests)));
+            }
         }
         areas
     }
@@ -58,31 +68,28 @@ impl<P: Hardware> GrowthWorld<'_, P> {
 }
 
 impl Area {
-    fn of(id: StateId, bytes: &[u8]) -> Self {
-        let word = |at: usize| {
-            let bytes = bytes[at..].first_chunk().expect("a header");
-            u64::from_le_bytes(*bytes)
-        };
+    fn of(id: StateId, bytes: &[u8], not_grown: ComponentSet) -> Self {
+        let header = bytes.get(512..).and_then(<[u8]>::first_chunk);
         Self {
             id,
             address: bytes.as_ptr().addr(),
             len: bytes.len(),
-            xstate_bv: ComponentSet::from_bits(word(512)),
-            xcomp_bv: word(520),
+            header: header.map(XsaveHeader::from_bytes),
+            not_grown,
         }
     }
 }
 
-/// The active states of threads, the parked ones, and those of guests that do not run.
+/// The active states of threads, the parked ones, and those of guests that do not run, in `places`.
 pub(super) fn states_of<'w, 'e>(
     threads: &'w [Option<Thread<'e>>],
     guests: &'w [Option<Guest<'e>>],
+    places: &'w Touched,
 ) -> impl Iterator<Item = &'w Fpstate<'e, Lent>> {
-    let parked = threads.iter().flatten().filter(|t| t.guest.is_some());
-    let guests = guests.iter().flatten();
+    let threads = places.threads.iter().filter_map(|&t| threads[t].as_ref());
+    let parked = threads.clone().filter(|t| t.guest.is_some());
+    let guests = places.guests.iter().filter_map(|&g| guests[g].as_ref());
     threads
-        .iter()
-        .flatten()
         .map(|t| t.fpu.active())
         .chain(parked.map(|t| t.fpu.own()))
         .chain(guests.filter_map(|g| g.fpu.fpstate()))

@@ -1,37 +1,87 @@
 //! What must hold after every step.
 
+use std::collections::BTreeSet;
+
 use fpstate::{ControlOwner, Fpstate, RegisterContent, Residence, StateId};
-use fpstate_arch::{ComponentSet, Processor, XfdErr};
+use fpstate_arch::ComponentSet;
 
 use super::areas::states_of;
+use super::kind::Registers;
 use super::reference::View;
-use super::{GrowthWorld, Hardware, Lent, Mode, Step, TILE_DATA, Thread};
+use super::touched::Touched;
+use super::{GrowthWorld, Guest, Hardware, Lent, Mode, Step, TILE_DATA, Thread};
 use crate::user_code::UserCode;
 
 impl<'e, P: Hardware> GrowthWorld<'e, P> {
-    pub(super) fn check(&mut self) -> Step {
-        self.check_moves()?;
-        for cpu in 0..self.cpus.len() {
-            self.check_cpu(cpu)?;
-        }
-        self.check_states()?;
-        self.check_images()?;
-        self.check_areas()?;
-        self.check_guests()?;
-        self.check_permissions()
+    /// Whether everything is as it should be.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check(&mut self) -> Result<(), String> {
+        let (cpus, threads, guests) = (self.cpus.len(), self.threads.len(), self.guests.len());
+        let everything = Touched::everything(cpus, threads, guests);
+        self.check_places(&everything)?;
+        let reachable = self.areas(&everything).into_iter().map(|area| area.address);
+        self.lender.check(reachable.collect())
     }
 
-    /// I11: each save and restore since the last call was done with the IA32_XFD of its state.
+    /// Whether what the last action had to do with is as it should be.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check_touched(&mut self) -> Result<(), String> {
+        let touched = std::mem::take(&mut self.touched);
+        let found = self.check_places(&touched);
+        self.touched = touched;
+        found
+    }
+
+    fn check_places(&mut self, places: &Touched) -> Step {
+        self.check_moves_in(places)?;
+        for &cpu in &places.cpus {
+            self.check_cpu(cpu)?;
+        }
+        self.check_states(places)?;
+        self.check_images(places)?;
+        self.check_areas(places)?;
+        self.check_guests(places)?;
+        self.check_permissions(places)?;
+        self.check_lent()
+    }
+
+    /// Every thread has one area and every guest another, wherever the guest's is.
+    fn check_lent(&self) -> Step {
+        let threads = self.threads.iter().flatten().count();
+        let guests = self.guests.iter().flatten().count();
+        let lent = self.lender.lent();
+        if lent == threads + guests {
+            return Ok(());
+        }
+        let in_use = threads + guests;
+        Err(format!(
+            "memory: {lent} areas lent, {in_use} in use; one is lost"
+        ))
+    }
+
+    /// I11: each save and restore since the last call was done with the IA32_XFD of its state. An area
+    /// that nothing has any more was its state's until the end.
     pub(super) fn check_moves(&mut self) -> Step {
-        let moved: Vec<_> = self
+        let touched = std::mem::take(&mut self.touched);
+        let found = self.check_moves_in(&touched);
+        self.touched = touched;
+        found
+    }
+
+    fn check_moves_in(&mut self, places: &Touched) -> Step {
+        let moved: Vec<_> = places
             .cpus
-            .iter_mut()
-            .flat_map(|cpu| cpu.fpu.processor().take_moved())
+            .iter()
+            .flat_map(|&cpu| self.cpus[cpu].fpu.processor().take_moved())
             .collect();
         if moved.is_empty() {
             return Ok(());
         }
-        let areas = self.areas();
+        let areas = self.areas(places);
         for moved in moved {
             let Some(area) = areas.iter().find(|area| area.address == moved.address) else {
                 continue;
@@ -90,8 +140,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         }
         if let RegisterContent::CopyOf(id) = registers {
             let here = Residence::MemoryAndRegisters(self.cpus[cpu].fpu.id());
-            let agreed = |state: &Fpstate<'e, Lent>| state.id() == id && state.residence() == here;
-            if states_of(&self.threads, &self.guests).any(agreed) {
+            if self.is_at(id, here) {
                 self.check_registers(cpu, id)
                     .map_err(|what| format!("I2: the copy of {id} on CPU {cpu}: {what}"))?;
             }
@@ -99,21 +148,35 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         self.check_control(cpu)
     }
 
+    /// Whether a state says of itself that it is there.
+    fn is_at(&self, id: StateId, place: Residence) -> bool {
+        let is_it = |state: &Fpstate<'e, Lent>| state.id() == id && state.residence() == place;
+        let of_thread = |thread: &Thread<'e>| is_it(thread.fpu.active()) || is_it(thread.fpu.own());
+        let of_guest = |guest: &Guest<'e>| guest.fpu.fpstate().is_some_and(is_it);
+        self.threads.iter().flatten().any(of_thread) || self.guests.iter().flatten().any(of_guest)
+    }
+
     /// Whenever the host runs: I10, I14, I29, I30.
     fn check_control(&mut self, cpu: usize) -> Step {
         let host = self.offer.control_registers();
         let on = &mut self.cpus[cpu];
         let facts = on.fpu.facts();
-        let processor = on.fpu.processor();
-        if processor.read_xfd() != Ok(facts.xfd.components()) {
+        let expected = Registers {
+            xcr0: host.xcr0.components(),
+            xss: host.xss.components(),
+            xfd: facts.xfd.components(),
+            xfd_err: ComponentSet::EMPTY,
+            pkru: on.pkru,
+        };
+        let found = self.kind.read(on.fpu.processor(), expected);
+        let found = found.map_err(|fault| format!("I30: CPU {cpu}: {fault}"))?;
+        if found.xfd != expected.xfd {
             return Err(format!("I10: IA32_XFD of CPU {cpu} is not {:?}", facts.xfd));
         }
-        if processor.read_xfd_err() != Ok(XfdErr::NOTHING) {
+        if found.xfd_err != expected.xfd_err {
             return Err(format!("I14: IA32_XFD_ERR of CPU {cpu} is not 0"));
         }
-        let found = (processor.xgetbv(), processor.read_xss(), processor.rdpkru());
-        let (xcr0, xss) = (host.xcr0.components(), host.xss.components());
-        if found != (Ok(xcr0), Ok(xss), Ok(on.pkru)) || facts.control != ControlOwner::Host {
+        if found != expected || facts.control != ControlOwner::Host {
             return Err(format!("I29, I30: CPU {cpu} has {found:?}"));
         }
         if let RegisterContent::OnlyCopyOf(id) = facts.registers {
@@ -127,8 +190,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     }
 
     /// I3, I6, I13: a state is in one place, and what it can use has room.
-    fn check_states(&self) -> Step {
-        for state in states_of(&self.threads, &self.guests) {
+    fn check_states(&self, places: &Touched) -> Step {
+        for state in states_of(&self.threads, &self.guests, places) {
             let id = state.id();
             let expected = &self.expected[&id];
             if let Residence::Registers(holder) = state.residence() {
@@ -150,9 +213,9 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     }
 
     /// What is in memory is what was written: nothing is lost, and nothing else is there.
-    fn check_images(&mut self) -> Step {
+    fn check_images(&mut self, places: &Touched) -> Step {
         let restore = self.offer.instructions().restore();
-        for state in states_of(&self.threads, &self.guests) {
+        for state in states_of(&self.threads, &self.guests, places) {
             let Ok(area) = state.in_memory() else {
                 continue;
             };
@@ -168,56 +231,41 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         Ok(())
     }
 
-    /// I12, I16, I17, and that memory is lent exactly as states use it.
-    fn check_areas(&mut self) -> Step {
-        let areas = self.areas();
-        let in_memory: Vec<_> = states_of(&self.threads, &self.guests)
+    /// I12, I16, I17.
+    fn check_areas(&mut self, places: &Touched) -> Step {
+        let areas = self.areas(places);
+        let in_memory: BTreeSet<_> = states_of(&self.threads, &self.guests, places)
             .filter(|state| state.in_memory().is_ok())
             .map(Fpstate::id)
             .collect();
         for area in &areas {
             let id = area.id;
             let expected = &self.expected[&id];
-            let guests = self.guests.iter().flatten();
-            let components = guests
-                .filter(|guest| guest.fpu.id() == id)
-                .fold(self.offer.default_components(), |all, _| {
-                    all.union(self.offer.guest_only())
-                })
-                .union(expected.grown);
-            if area.len < self.compacted_len(components) {
+            let components = area.not_grown.union(expected.grown);
+            if area.len < self.kind.area_len(self.offer.enumeration(), components) {
                 return Err(format!("I16: the area of {id} has {} bytes", area.len));
             }
-            if area.xcomp_bv != components.bits() | 1 << 63 {
-                return Err(format!("I17: XCOMP_BV of {id} is {:#x}", area.xcomp_bv));
+            let Some(header) = area.header else {
+                continue;
+            };
+            if header.xcomp_bv != self.kind.xcomp_bv(components) {
+                return Err(format!("I17: XCOMP_BV of {id} is {:#x}", header.xcomp_bv));
             }
-            let disabled = expected.register_xfd().intersection(area.xstate_bv);
+            let disabled = expected.register_xfd().intersection(header.xstate_bv);
             if in_memory.contains(&id) && !disabled.is_empty() {
                 return Err(format!("I12: {id} has {disabled}, which is disabled"));
             }
         }
-        let reachable = areas.iter().map(|area| area.address).collect();
-        self.lender.check(reachable)
-    }
-
-    /// As SDM 1, 13.4.3 has it.
-    fn compacted_len(&self, components: ComponentSet) -> usize {
-        let extended = components.difference(ComponentSet::LEGACY);
-        extended.iter().fold(576, |end: usize, component| {
-            let entry = self.offer.enumeration().entry(component);
-            let entry = entry.expect("a sub-leaf");
-            let start = if entry.is_aligned_64() {
-                end.next_multiple_of(64)
-            } else {
-                end
-            };
-            start + usize::try_from(entry.len).expect("a length")
-        })
+        Ok(())
     }
 
     /// I24: a guest's state is in its place, or in exactly one thread.
-    fn check_guests(&self) -> Step {
-        for guest in self.guests.iter().flatten() {
+    fn check_guests(&self, places: &Touched) -> Step {
+        for guest in places
+            .guests
+            .iter()
+            .filter_map(|&g| self.guests[g].as_ref())
+        {
             let id = guest.fpu.id();
             let runs = |thread: &&Thread<'e>| thread.fpu.running_guest() == Some(id);
             let running = self.threads.iter().flatten().filter(runs).count();
@@ -241,7 +289,11 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 return Err(format!("I44: {id} has {found:?} instead of {expected:?}"));
             }
         }
-        for thread in self.threads.iter().flatten() {
+        for thread in places
+            .threads
+            .iter()
+            .filter_map(|&t| self.threads[t].as_ref())
+        {
             let (own, active) = (thread.fpu.own().id(), thread.fpu.active().id());
             if (own != active) != thread.guest.is_some() {
                 return Err(format!("I24: own {own}, active {active}"));
@@ -251,17 +303,21 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     }
 
     /// I19 to I21: who has grown was granted it, and grants are what they were.
-    fn check_permissions(&self) -> Step {
-        for process in &self.processes {
+    fn check_permissions(&self, places: &Touched) -> Step {
+        let threads = places.threads.iter();
+        let threads = threads.filter_map(|&t| self.threads[t].as_ref());
+        let guests = places.guests.iter();
+        let guests = guests.filter_map(|&g| self.guests[g].as_ref());
+        let processes = threads.clone().map(|thread| thread.process);
+        for number in processes.chain(guests.clone().map(|guest| guest.process)) {
+            let process = &self.processes[number];
             let granted = |grantee| process.permissions.on_demand(grantee);
             let found = [fpstate::Grantee::Threads, fpstate::Grantee::Guests].map(granted);
             if found != [process.threads, process.guests] {
                 return Err(format!("I19: {:?}", process.permissions));
             }
         }
-        let threads = self.threads.iter().flatten();
         let threads = threads.map(|t| (t.fpu.own().id(), self.processes[t.process].threads));
-        let guests = self.guests.iter().flatten();
         let guests = guests.map(|g| (g.fpu.id(), g.reference.features.on_demand()));
         for (id, granted) in threads.chain(guests) {
             let grown = self.expected[&id].grown;

@@ -80,6 +80,12 @@ events! {
     RestoreSkipped,
     /// Tiles were released for idling.
     IdleReleasedTiles,
+    /// A thread was interrupted by a signal.
+    SignalDelivered,
+    /// The handler returned, and all was as before.
+    SignalReturned,
+    /// The handler returned to less memory than it was interrupted in.
+    SignalReturnedShort,
     /// A CPU slept.
     Slept,
     /// A CPU went offline and came back.

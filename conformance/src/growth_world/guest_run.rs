@@ -17,7 +17,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let reference = self.guests[slot].as_ref().expect("a guest").reference;
         let id = self.guests[slot].as_ref().expect("a guest").fpu.id();
         let advised = self.advised_interception(id, &reference);
-        let control = self.some_control(advised);
+        let control = self.some_control(advised, &reference);
         let mut program = Vec::new();
         for _ in 0..self.random.u8(1..6) {
             program.push(self.some_doing(id, &reference, control));
@@ -36,6 +36,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let mut run = Run {
             processor: entry.processor(),
             all: self.all,
+            kind: self.kind,
             control,
             guest: &mut guest.reference,
             expected: self.expected.get_mut(&id).expect("a reference"),
@@ -67,10 +68,12 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         }
     }
 
-    fn some_control(&mut self, advised: Interception) -> Control {
+    fn some_control(&mut self, advised: Interception, guest: &GuestReference) -> Control {
         Control {
             osxsave: match self.random.u8(0..12) {
                 0 => Osxsave::Clear,
+                // CPUID does not announce XSAVE, so the bit is reserved.
+                _ if !guest.has_xsave() => Osxsave::Clear,
                 _ => Osxsave::Set,
             },
             pke: match self.random.u8(0..2) {
@@ -93,7 +96,9 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         match self.random.u8(0..16) {
             0..2 => Doing::WriteXfd(self.some_xfd()),
             2 => Doing::ReadXfdErr,
-            3 if control.pke == Pke::Set => Doing::Wrpkru(Pkru::from_bits(self.random.u32(..))),
+            3 if control.pke == Pke::Set && self.kind.has_pkru() => {
+                Doing::Wrpkru(Pkru::from_bits(self.random.u32(..)))
+            }
             _ => {
                 let supervisor = reference.features.supervisor();
                 Doing::Code(self.some_code(id, reference.xcr0, supervisor))
@@ -184,9 +189,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// INIT of the guest that the current thread runs.
     pub(super) fn init_running_guest(&mut self, cpu: usize, thread: usize) -> Step {
-        let Some(slot) = self.thread(thread).guest else {
-            return Ok(());
-        };
+        let slot = self.thread(thread).guest.expect("a guest");
         let on = &mut self.cpus[cpu];
         let current = self.threads[thread].as_mut().expect("a thread");
         let guest = self.guests[slot].as_ref().expect("a guest");
@@ -203,6 +206,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
     }
 }
 
-/// SDM 3, table 10-1, on CPUs without MPX.
-pub(super) const AFFECTED_BY_INIT: ComponentSet =
-    ComponentSet::only(Component::CetU).with(Component::CetS);
+/// SDM 3, table 10-1.
+pub(super) const AFFECTED_BY_INIT: ComponentSet = ComponentSet::MPX
+    .with(Component::CetU)
+    .with(Component::CetS);

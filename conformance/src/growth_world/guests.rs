@@ -21,7 +21,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let guest = world.guests[slot].as_ref();
             guest.is_some_and(|g| g.fpu.fpstate().is_some() && g.process == process)
         };
-        let Some(slot) = self.any_slot(self.guests.len(), free) else {
+        let Some(slot) = self.any_guest(free) else {
             return self.create_vcpu(process);
         };
         let restoring = self.some_restoring();
@@ -103,7 +103,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let guest = world.guests[slot].as_ref();
             guest.is_some_and(|guest| guest.pending.is_some())
         };
-        let Some(slot) = self.any_slot(self.guests.len(), waits) else {
+        let Some(slot) = self.any_guest(waits) else {
             return self.grow_ahead();
         };
         let guest = self.guests[slot].as_ref().expect("a guest");
@@ -133,7 +133,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 guest.fpu.fpstate().is_some() && !offered.is_empty()
             })
         };
-        let Some(slot) = self.any_slot(self.guests.len(), offered) else {
+        let Some(slot) = self.any_guest(offered) else {
             return self.vmm();
         };
         let guest = self.guests[slot].as_ref().expect("a guest");
@@ -154,7 +154,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let guest = world.guests[slot].as_ref();
             guest.is_some_and(|guest| !world.expected[&guest.fpu.id()].grown.is_empty())
         };
-        let Some(slot) = self.any_slot(self.guests.len(), grown) else {
+        let Some(slot) = self.any_guest(grown) else {
             return Ok(());
         };
         let unused = self.guests[slot].as_ref().expect("a guest");

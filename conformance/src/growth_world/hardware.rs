@@ -57,10 +57,11 @@ impl<P> Watched<P> {
 }
 
 impl<P: Processor> Watched<P> {
-    fn moves(&mut self, area: &[u8]) -> Result<(), Fault> {
-        let (address, xfd) = (area.as_ptr().addr(), self.inner.read_xfd()?);
+    fn moves(&mut self, area: &[u8]) {
+        // Without the register nothing is disabled.
+        let xfd = self.inner.read_xfd().unwrap_or(ComponentSet::EMPTY);
+        let address = area.as_ptr().addr();
         self.moved.push(Moved { address, xfd });
-        Ok(())
     }
 }
 
@@ -83,7 +84,7 @@ impl<P: Processor> Intercept for Watched<P> {
         area: &mut [u8],
         rfbm: ComponentSet,
     ) -> Result<(), Fault> {
-        self.moves(area)?;
+        self.moves(area);
         instruction.execute(&mut self.inner, area, rfbm)
     }
 
@@ -93,7 +94,7 @@ impl<P: Processor> Intercept for Watched<P> {
         area: &[u8],
         rfbm: ComponentSet,
     ) -> Result<(), Fault> {
-        self.moves(area)?;
+        self.moves(area);
         instruction.execute(&mut self.inner, area, rfbm)
     }
 }

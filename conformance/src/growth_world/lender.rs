@@ -76,6 +76,16 @@ impl Lender {
         }
     }
 
+    /// Chance comes from `random` from here on.
+    pub(super) fn decide_by(&mut self, random: Rng) {
+        self.random = random;
+    }
+
+    /// How many areas are lent.
+    pub(super) fn lent(&self) -> usize {
+        self.lent.len()
+    }
+
     /// How many allocations there were, and how many of them failed.
     pub(super) const fn asked_and_failed(&self) -> (u64, u64) {
         (self.asked, self.failed)

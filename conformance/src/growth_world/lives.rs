@@ -12,6 +12,9 @@ use super::{
     Thread,
 };
 
+/// Processes at the beginning.
+const FOUNDING: usize = 3;
+
 impl<'e, P: Hardware> GrowthWorld<'e, P> {
     /// One process with permissions for both, one for its threads, one without.
     pub(super) fn begin(&mut self) {
@@ -23,17 +26,27 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let process = self.processes.len();
             self.processes.push(Process::new(&self.offer));
             for &grantee in grants {
-                self.ask(process, grantee).expect("a first request");
+                let asked = self.ask(process, grantee);
+                assert!(
+                    asked.is_ok() || self.offer.on_demand().is_empty(),
+                    "{asked:?}"
+                );
             }
-            self.create_thread(process);
         }
-        for process in [0, 0, 1] {
+        for number in 0..self.threads.len() * 3 / 4 {
+            self.create_thread(number % FOUNDING);
+        }
+        for number in 0..self.guests.len() {
+            let process = [0, 0, 1][number % 3];
             self.create_vcpu(process).expect("a vCPU, or no memory");
         }
     }
 
-    /// Every thread and guest ends.
-    pub(super) fn end(&mut self) -> Step {
+    /// Every thread and guest ends, and everything is checked once more.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn end(&mut self) -> Result<(), String> {
         for cpu in 0..self.cpus.len() {
             if let Some(thread) = self.cpus[cpu].current {
                 self.switch_out(cpu, thread)?;
@@ -48,7 +61,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
                 self.exit(0, thread)?;
             }
         }
-        (0..self.guests.len()).try_for_each(|slot| self.end_guest(slot))
+        (0..self.guests.len()).try_for_each(|slot| self.end_guest(slot))?;
+        self.check()
     }
 
     fn state(&mut self, layout: Layout<'e>) -> Option<Fpstate<'e, Lent>> {
@@ -57,7 +71,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             return None;
         };
         let state = Fpstate::new(layout, memory, &self.identities).expect("memory that does");
-        let expected = Expected::new(self.initial.clone());
+        let expected = Expected::new(self.initial.clone(), &self.offer);
         self.expected.insert(state.id(), expected);
         Some(state)
     }
@@ -70,12 +84,13 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             on_cpu: None,
             last_cpu: None,
             pending: None,
+            frame: None,
         });
     }
 
     fn create_thread(&mut self, process: usize) {
         let empty = |world: &Self, slot: usize| world.threads[slot].is_none();
-        let Some(slot) = self.any_slot(self.threads.len(), empty) else {
+        let Some(slot) = self.any_thread(empty) else {
             return;
         };
         if let Some(own) = self.state(self.offer.thread_layout()) {
@@ -86,39 +101,53 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// A thread, or a vCPU in place of an earlier one.
     pub(super) fn create(&mut self) -> Step {
-        let process = self.random.usize(0..self.processes.len());
+        let process = self.some_process();
         if self.random.bool() {
             self.create_thread(process);
             return Ok(());
         }
-        let slot = self.random.usize(0..self.guests.len());
+        let slot = self.any_guest(|_, _| true).expect("room for a guest");
         self.end_guest(slot)?;
         self.create_vcpu(process)
+    }
+
+    /// A thread's, or one of those at the beginning: not one that has no threads any more.
+    fn some_process(&mut self) -> usize {
+        let some = |world: &Self, slot: usize| world.threads[slot].is_some();
+        if self.random.bool()
+            && let Some(slot) = self.any_thread(some)
+        {
+            return self.thread(slot).process;
+        }
+        self.random.usize(0..FOUNDING)
     }
 
     /// What the guest is offered depends on what its process was granted before the first vCPU.
     pub(super) fn create_vcpu(&mut self, number: usize) -> Step {
         let empty = |world: &Self, slot: usize| world.guests[slot].is_none();
-        let Some(slot) = self.any_slot(self.guests.len(), empty) else {
+        let Some(slot) = self.any_guest(empty) else {
             return Ok(());
         };
         let process = &mut self.processes[number];
         process.has_vcpu = VcpuMade::Yes;
         let (permit, granted) = (process.permissions.freeze_guests(), process.guests);
         let user = self.offer.user_components();
+        let denied = self.offer.on_demand().difference(granted);
         let supervisor = match self.random.u8(0..3) {
             0 => ComponentSet::EMPTY,
             _ => self.offer.guest_supervisor(),
         };
         let features = |user| GuestFeatures::new(&self.offer, permit, user, supervisor);
         let features = match self.random.u8(0..4) {
+            _ if !self.kind.has_xsave() => Ok(GuestFeatures::WITHOUT_XSAVE),
+            0 if self.random.u8(0..8) == 0 => Ok(GuestFeatures::WITHOUT_XSAVE),
             0 => features(user.difference(ComponentSet::TILES)),
             _ => match features(user) {
-                Err(GuestFeaturesError::NotPermitted(_)) if granted.is_empty() => {
+                Err(GuestFeaturesError::NotPermitted(_)) if !denied.is_empty() => {
                     *self.tally.entry(GrowthEvent::OfferRefused).or_default() += 1;
                     features(user.difference(ComponentSet::TILES))
                 }
-                offered if granted.is_empty() => return Err(format!("I20: {offered:?}")),
+                offered if !denied.is_empty() => return Err(format!("I20: {offered:?}")),
                 offered => offered,
             },
         };
@@ -167,14 +196,16 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let grantees = [Grantee::Threads, Grantee::Guests];
         let grantee = self.random.choice(grantees).expect("two");
         let process = &self.processes[number];
+        let offered = !self.offer.on_demand().is_empty();
         let frozen = grantee == Grantee::Guests
             && process.has_vcpu == VcpuMade::Yes
             && process.guests.is_empty();
         let answer = self.ask(number, grantee);
         self.tell(format_args!("CPU {cpu}: request for {grantee}: {answer:?}"));
         match answer {
-            Ok(()) if !frozen => Ok(()),
-            Err(PermissionError::GuestsFrozen) if frozen => {
+            Ok(()) if offered && !frozen => Ok(()),
+            Err(PermissionError::NotOnDemand { .. }) if !offered => Ok(()),
+            Err(PermissionError::GuestsFrozen) if offered && frozen => {
                 self.count(GrowthEvent::RequestRefused);
                 Ok(())
             }
@@ -198,7 +229,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     pub(super) fn fork(&mut self, cpu: usize, thread: usize) -> Step {
         let empty = |world: &Self, slot: usize| world.threads[slot].is_none();
-        let Some(slot) = self.any_slot(self.threads.len(), empty) else {
+        let Some(slot) = self.any_thread(empty) else {
             return Ok(());
         };
         let Some(child) = self.state(self.offer.thread_layout()) else {
@@ -218,7 +249,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let (own, number) = (parent.fpu.own().id(), parent.process);
         let mut values = self.expected[&own].values.clone();
         values.initialise(TILE_DATA.with(Component::Pasid));
-        self.expected.insert(id, Expected::new(values));
+        self.expected.insert(id, Expected::new(values, &self.offer));
         let process = if self.random.bool() {
             let child = self.processes[number].fork();
             self.processes.push(child);
@@ -233,9 +264,6 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
 
     /// The thread starts a new program, in a process of its own, as after `vfork()`.
     pub(super) fn exec(&mut self, cpu: usize, thread: usize) -> Step {
-        if self.thread(thread).guest.is_some() {
-            return Ok(());
-        }
         let current = self.threads[thread].as_mut().expect("a thread");
         let on = &mut self.cpus[cpu];
         let id = current.fpu.own().id();
@@ -253,6 +281,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             other => return Err(format!("exec, grown: {grown}: {other:?}")),
         };
         on.mode = Mode::Kernel;
+        current.frame = None;
         if self.negligence != GrowthNegligence::KeepsExpansionAtExec {
             current.pending = None;
         }
@@ -262,7 +291,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         current.process = self.processes.len();
         self.processes.push(process);
         self.expected
-            .insert(id, Expected::new(self.initial.clone()));
+            .insert(id, Expected::new(self.initial.clone(), &self.offer));
         self.tell(format_args!(
             "CPU {cpu}: thread {thread} starts a new program"
         ));

@@ -68,14 +68,19 @@ impl Code {
     }
 
     /// New values for some of `components`.
-    pub(super) fn fill(components: ComponentSet, initial: &Contents, random: &mut Rng) -> Self {
+    pub(super) fn fill(
+        components: ComponentSet,
+        initial: &Contents,
+        pointers: ErrorPointers,
+        random: &mut Rng,
+    ) -> Self {
         let mut filled = ComponentSet::EMPTY;
         for _ in 0..2 {
             let choice = random.choice(components.iter().collect::<Vec<_>>());
             filled = choice.map_or(filled, |component| filled.with(component));
         }
         let mut values = initial.clone();
-        values.write_all(filled, random, ErrorPointers::Kept);
+        values.write_all(filled, random, pointers);
         Self::Fill(filled, Box::new(values))
     }
 
@@ -84,6 +89,7 @@ impl Code {
         enumeration: &Enumeration,
         components: ComponentSet,
         initial: &Contents,
+        pointers: ErrorPointers,
         random: &mut Rng,
     ) -> Self {
         let mut some = |mask: ComponentSet| {
@@ -95,7 +101,7 @@ impl Code {
             }
         };
         let (xstate_bv, rfbm) = (some(components), some(components));
-        let values = some_values(xstate_bv, initial, random);
+        let values = some_values(xstate_bv, initial, pointers, random);
         let image = standard_image(enumeration, &values, xstate_bv);
         Self::Restore {
             image,
@@ -168,10 +174,11 @@ impl Code {
 pub(super) fn some_values(
     components: ComponentSet,
     initial: &Contents,
+    pointers: ErrorPointers,
     random: &mut Rng,
 ) -> Contents {
     let mut values = initial.clone();
-    values.write_all(components, random, ErrorPointers::Kept);
+    values.write_all(components, random, pointers);
     let config = if components.contains(Component::TileConfig) {
         configuration(random)
     } else {

@@ -35,11 +35,14 @@ pub(super) struct Expected {
     pub(super) xfd: ComponentSet,
     /// On-demand components with room.
     pub(super) grown: ComponentSet,
+    /// Those there can be.
+    on_demand: ComponentSet,
 }
 
 impl Expected {
-    pub(super) const fn new(values: Contents) -> Self {
+    pub(super) const fn new(values: Contents, offer: &Offer<'_>) -> Self {
         Self {
+            on_demand: offer.on_demand(),
             values,
             tiles: Certainty::Exact,
             xfd: ComponentSet::EMPTY,
@@ -49,7 +52,7 @@ impl Expected {
 
     /// IA32_XFD while the state is in registers.
     pub(super) fn register_xfd(&self) -> ComponentSet {
-        self.xfd.union(TILE_DATA.difference(self.grown))
+        self.xfd.union(self.on_demand.difference(self.grown))
     }
 
     fn has_tile_data(&self) -> bool {
@@ -154,16 +157,23 @@ impl GuestReference {
         }
     }
 
+    /// Whether its CPUID announces XSAVE.
+    pub(super) fn has_xsave(&self) -> bool {
+        self.features != GuestFeatures::WITHOUT_XSAVE
+    }
+
     /// Whether XSETBV takes `value` (SDM 1, 13.3; invariant I39).
     pub(super) fn takes_xcr0(&self, value: ComponentSet) -> bool {
         let has = |component| value.contains(component);
         let avx512 = [Component::Opmask, Component::ZmmHi256, Component::Hi16Zmm];
         let in_avx512 = avx512.into_iter().filter(|&c| has(c)).count();
         let tiles = value.intersection(ComponentSet::TILES);
+        let mpx = value.intersection(ComponentSet::MPX);
         self.features.user().contains_all(value)
             && has(Component::X87)
             && (has(Component::Sse) || !has(Component::Avx))
             && (in_avx512 == 0 || in_avx512 == 3 && has(Component::Avx))
+            && (mpx.is_empty() || mpx == ComponentSet::MPX && !has(Component::Apx))
             && (tiles.is_empty() || tiles == ComponentSet::TILES)
     }
 }

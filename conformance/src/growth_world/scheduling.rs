@@ -1,11 +1,10 @@
 //! Switches, kernel sections, idle, sleep, hotplug.
 
-use fpstate::{EnterError, KernelUse, LeaveError, RegisterContent, Restoring};
-use fpstate_arch::{Component, ComponentSet, Processor};
+use fpstate::KernelUse;
+use fpstate_arch::{Component, ComponentSet};
 use fpstate_model::Pke;
 
 use super::{GrowthEvent, GrowthNegligence, GrowthWorld, Hardware, Mode, Step, start};
-use crate::generators::ErrorPointers;
 use crate::user_code::UserCode;
 
 /// What vector code uses.
@@ -22,7 +21,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
             let thread = world.threads[slot].as_ref();
             thread.is_some_and(|thread| thread.on_cpu.is_none())
         };
-        let Some(next) = self.any_slot(self.threads.len(), ready) else {
+        let Some(next) = self.any_thread(ready) else {
             return self.create();
         };
         self.take(cpu, next);
@@ -88,7 +87,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
     /// Something that is nobody's state uses `components` of `cpu`.
     fn scribble(&mut self, cpu: usize, components: ComponentSet) {
         let mut values = self.initial.clone();
-        values.write_all(components, &mut self.random, ErrorPointers::Kept);
+        values.write_all(components, &mut self.random, self.kind.error_pointers);
         let processor = self.cpus[cpu].fpu.processor();
         processor.write_all(components, &values);
     }
@@ -116,7 +115,7 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         let on = &mut self.cpus[cpu];
         let processor = on.fpu.processor();
         processor.model().set_cr4_pke(Pke::Set);
-        processor.wrpkru(on.pkru).expect("PKRU");
+        self.kind.write_pkru(processor, on.pkru);
         if self.negligence != GrowthNegligence::WakesWithoutResume {
             on.fpu.resume().map_err(|error| error.to_string())?;
         }
@@ -138,47 +137,16 @@ impl<P: Hardware> GrowthWorld<'_, P> {
         let before = self.cpus.remove(cpu);
         let (number, pkru) = (before.fpu.id().number(), before.pkru);
         let processor = before.fpu.into_processor().into_inner();
-        let after = start(&self.offer, &self.identities, processor, number, pkru);
+        let after = start(
+            &self.kind,
+            &self.offer,
+            &self.identities,
+            processor,
+            number,
+            pkru,
+        );
         self.cpus.insert(cpu, after);
         self.count(GrowthEvent::Restarted);
-        Ok(())
-    }
-
-    /// What must be refused, and change nothing: the check after the step sees to the latter.
-    pub(super) fn misuse(&mut self, cpu: usize, thread: usize) -> Step {
-        let current = self.threads[thread].as_mut().expect("a thread");
-        let running = current.fpu.running_guest();
-        let on = &mut self.cpus[cpu].fpu;
-        for guest in self.guests.iter_mut().flatten() {
-            let in_use = guest.fpu.fpstate().is_none();
-            let (id, now) = (guest.fpu.id(), Restoring::Now);
-            if running.is_some() || in_use {
-                let entered = current.fpu.enter_guest(&mut guest.fpu, on, now);
-                if !matches!(
-                    entered,
-                    Err(EnterError::AlreadyInGuest { .. } | EnterError::GuestInUse { .. })
-                ) {
-                    return Err(format!("I26: entering {id}: {entered:?}"));
-                }
-            }
-            if running != Some(id) {
-                let left = current.fpu.leave_guest(&mut guest.fpu, on, now);
-                if !matches!(
-                    left,
-                    Err(LeaveError::NotInGuest | LeaveError::OtherGuest { .. })
-                ) {
-                    return Err(format!("I26: leaving {id}: {left:?}"));
-                }
-            }
-        }
-        let only_copy = on.registers() == RegisterContent::OnlyCopyOf(current.fpu.active().id());
-        let released = on.release_tiles();
-        if released.is_err() != only_copy && released != Ok(ComponentSet::EMPTY) {
-            return Err(format!("idling with a thread: {released:?}"));
-        }
-        if !only_copy {
-            self.cpus[cpu].mode = Mode::Kernel;
-        }
         Ok(())
     }
 }

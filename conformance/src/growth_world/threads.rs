@@ -56,7 +56,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let code = self.some_code(id, user, supervisor);
         let expected = &self.expected[&id];
         let conditions = Conditions {
-            enabled: self.offer.user_components(),
+            enabled: self.kind.xcr0(self.offer.user_components()),
             disabled: expected.register_xfd(),
             ts: TaskSwitched::Clear,
         };
@@ -93,15 +93,30 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         supervisor: ComponentSet,
     ) -> Code {
         let enumeration = self.offer.enumeration();
+        let (initial, pointers) = (&self.initial, self.kind.error_pointers);
         let user = user.intersection(self.all);
         match self.random.u8(0..10) {
-            0..3 => {
-                let plain = user.union(supervisor).difference(ComponentSet::TILES);
-                Code::fill(plain, &self.initial, &mut self.random)
+            3..5 if self.kind.has_xsave() => {
+                Code::restore(enumeration, user, initial, pointers, &mut self.random)
             }
-            3..5 => Code::restore(enumeration, user, &self.initial, &mut self.random),
+            0..3 | 5..9 if self.offer.on_demand().is_empty() => {
+                self.plain_code(user.union(supervisor))
+            }
+            0..5 => self.plain_code(user.union(supervisor)),
             _ => Code::tiles(&self.expected[&id].values, &mut self.random),
         }
+    }
+
+    /// SSE needs no XCR0.
+    fn plain_code(&mut self, components: ComponentSet) -> Code {
+        let plain = components.with(Component::Sse);
+        let plain = plain.difference(ComponentSet::TILES);
+        Code::fill(
+            plain,
+            &self.initial,
+            self.kind.error_pointers,
+            &mut self.random,
+        )
     }
 
     fn supervisor_of_threads(&self) -> ComponentSet {
@@ -251,7 +266,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             let thread = world.threads[slot].as_ref();
             thread.is_some_and(|t| t.pending.is_some() && t.on_cpu != Some(cpu))
         };
-        let Some(slot) = self.any_slot(self.threads.len(), waits) else {
+        let Some(slot) = self.any_thread(waits) else {
             return Ok(());
         };
         let expansion = self.thread(slot).pending.expect("an expansion");

@@ -18,11 +18,11 @@ impl<P: Hardware> GrowthWorld<'_, P> {
     /// A random guest is written to; what is with the state is refused while a thread runs it.
     pub(super) fn vmm(&mut self) -> Step {
         let some = |world: &Self, slot: usize| world.guests[slot].is_some();
-        let Some(slot) = self.any_slot(self.guests.len(), some) else {
+        let Some(slot) = self.any_guest(some) else {
             return Ok(());
         };
         match self.random.u8(0..12) {
-            0..4 => self.import(slot),
+            0..4 if self.kind.has_xsave() => self.import(slot),
             4..7 => self.write_xfd(slot),
             7 => self.init_or_reset(slot),
             _ => self.write_some_register(slot),
@@ -174,7 +174,8 @@ impl<P: Hardware> GrowthWorld<'_, P> {
             0 => user.difference(TILE_DATA),
             _ => user.intersection(offered),
         };
-        let values = some_values(written, &self.initial, &mut self.random);
+        let pointers = self.kind.error_pointers;
+        let values = some_values(written, &self.initial, pointers, &mut self.random);
         let announced = ComponentSet::from_bits(self.random.u64(..)).intersection(written);
         let xstate_bv = values.not_initial().union(announced);
         let image = standard_image(self.offer.enumeration(), &values, xstate_bv);

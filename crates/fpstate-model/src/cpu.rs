@@ -1,6 +1,6 @@
 //! The processor: its registers, and how a test reaches them from outside.
 
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use fpstate_arch::cpuid::RecordedLeaves;
 use fpstate_arch::{
@@ -25,9 +25,10 @@ use crate::vendor::{InUseTracking, VendorDifferences, X87Pointers};
 /// IA32_XFD are 0, every component is in its initial configuration.
 #[derive(Clone, Debug)]
 pub struct ModelCpu {
-    pub(crate) leaves: Vec<(u32, u32, CpuidRegisters)>,
-    pub(crate) enumeration: Enumeration,
-    pub(crate) table: ComponentTable,
+    // What never changes is shared by all copies of a CPU.
+    pub(crate) leaves: Arc<[(u32, u32, CpuidRegisters)]>,
+    pub(crate) enumeration: Arc<Enumeration>,
+    pub(crate) table: Arc<ComponentTable>,
     pub(crate) vendor: VendorDifferences,
     pub(crate) optimisation: Optimisation,
     pub(crate) registers: RegisterFile,
@@ -52,9 +53,9 @@ impl ModelCpu {
         let table = ComponentTable::new(&enumeration);
         let registers = RegisterFile::initial(table.lengths());
         let mut cpu = Self {
-            leaves: leaves.to_vec(),
-            enumeration,
-            table,
+            leaves: leaves.into(),
+            enumeration: Arc::new(enumeration),
+            table: Arc::new(table),
             vendor: VendorDifferences::INTEL,
             optimisation: Optimisation::InitialAndModified,
             registers,
@@ -79,7 +80,7 @@ impl ModelCpu {
 
     /// What the processor enumerates.
     #[must_use]
-    pub const fn enumeration(&self) -> &Enumeration {
+    pub fn enumeration(&self) -> &Enumeration {
         &self.enumeration
     }
 

@@ -104,7 +104,7 @@ pub use oddity::Oddity;
 pub use poisoning::POISON;
 pub use profile::Profile;
 pub use register_file::{RegisterFile, Sse, X87};
-pub use tracking::Optimisation;
+pub use tracking::{Optimisation, Tracked};
 pub use vendor::{
     AlignmentCheckWidth, InUseTracking, ReportedInUse, VendorDifferences, X87PointerWidth,
     X87Pointers, XfdErrUpdate,

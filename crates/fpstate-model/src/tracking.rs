@@ -3,6 +3,7 @@
 use fpstate_arch::ComponentSet;
 
 use crate::control_state::Privilege;
+use crate::cpu::ModelCpu;
 
 /// Which optimisations of SDM 1, 13.6 the processor has. The architecture leaves both to the
 /// implementation, so code must be right under the first three.
@@ -113,6 +114,46 @@ impl Tracking {
 }
 
 const ALL: ComponentSet = ComponentSet::from_bits(!0);
+
+/// What a processor remembers in order to save less; for checkers that compare whole machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tracked {
+    /// XINUSE as [`InUseTracking::SinceWritten`](crate::InUseTracking) finds it.
+    pub in_use: ComponentSet,
+    /// XMODIFIED, for a save to the area of `restored_from`.
+    pub modified: ComponentSet,
+    /// XRSTOR_INFO: address of byte 0 of the area and its XCOMP_BV.
+    pub restored_from: Option<(usize, u64)>,
+}
+
+impl Tracking {
+    const fn tracked(&self) -> Tracked {
+        Tracked {
+            in_use: self.in_use,
+            modified: self.modified,
+            restored_from: match self.xrstor_info {
+                Some(info) => Some((info.linear_address, info.xcomp_bv)),
+                None => None,
+            },
+        }
+    }
+}
+
+impl ModelCpu {
+    /// What it remembers in order to save less.
+    #[must_use]
+    pub const fn tracked(&self) -> Tracked {
+        self.tracking.tracked()
+    }
+
+    /// In a copy of a whole machine areas lie elsewhere: from here on XRSTOR_INFO names the area at
+    /// `address`, if it names one, and everything else that it says stays.
+    pub const fn relocate_restored_area(&mut self, address: usize) {
+        if let Some(info) = &mut self.tracking.xrstor_info {
+            info.linear_address = address;
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

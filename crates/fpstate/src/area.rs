@@ -93,8 +93,14 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     }
 
     /// Replaces x87, XMM and MXCSR, for a CPU whose MXCSR has the bits of `mxcsr_mask`. They are
-    /// live from here on: a write that left XSTATE_BV alone would be lost at the next restore, as
-    /// that of `KVM_SET_FPU` is.
+    /// live from here on.
+    ///
+    /// This is what a `KVM_SET_FPU` should be made of, with [`legacy`](Self::legacy) for
+    /// `KVM_GET_FPU`. Linux's own (6.12 and 7.2, observed on 6.18) writes the registers into the area
+    /// and leaves XSTATE_BV alone, so the next restore ignores them where the component was in its
+    /// initial configuration, and it drops MXCSR; its `KVM_GET_FPU` reads what is in memory, also where a
+    /// restore would load the initial values instead. `struct kvm_fpu` has no place for MXCSR_MASK, and
+    /// its `ftwx` is the abridged tag word: bytes 0 to 415 of the region are its fields in another order.
     ///
     /// # Errors
     /// [`MxcsrError`]; nothing is changed then.
@@ -420,6 +426,25 @@ impl fmt::Display for AreaError {
 }
 
 impl core::error::Error for AreaError {}
+
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> XsaveArea<'_, S> {
+    /// A copy of the area, in a copy of its memory.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            storage: self.storage.clone(),
+            ..*self
+        }
+    }
+
+    pub(crate) const fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    pub(crate) const fn set_aside(&self) -> ComponentSet {
+        self.set_aside
+    }
+}
 
 #[cfg(test)]
 mod tests {

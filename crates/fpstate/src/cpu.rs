@@ -279,3 +279,21 @@ impl<P: Processor> CpuFpu<P> {
         }
     }
 }
+
+#[cfg(feature = "explore")]
+impl<P: Processor + Clone> CpuFpu<P> {
+    /// A copy, of the processor too, for a copy of the whole world that it is in.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            processor: self.processor.clone(),
+            ..*self
+        }
+    }
+
+    /// The processor, to look at.
+    #[must_use]
+    pub const fn observed(&self) -> &P {
+        &self.processor
+    }
+}

@@ -15,7 +15,9 @@ use crate::layout::Layout;
 /// An FXSAVE image, checked by the rules of FXRSTOR. x87, SSE and MXCSR are all taken.
 ///
 /// It speaks of x87 and SSE alone. To import one as the debugger's `NT_PRFPREG` does, which leaves
-/// the other components as they are, name those as kept elsewhere.
+/// the other components as they are, name those as kept elsewhere. Both components are live in it,
+/// whatever XSTATE_BV was: what a VMM writes by it, or by
+/// [`XsaveArea::set_legacy`](crate::XsaveArea::set_legacy), is not lost as by Linux's `KVM_SET_FPU`.
 #[derive(Clone, Copy, Debug)]
 pub struct FxsaveImage<'b> {
     state: ImageState<'b>,

@@ -139,7 +139,7 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         self.fpstate = Some(fpstate);
     }
 
-    /// The area of the state, to edit in memory.
+    /// The area of the state, to edit in memory; [`XsaveArea::set_legacy`] is for `KVM_SET_FPU`.
     ///
     /// # Errors
     /// [`GuestStateError::Running`] while a thread runs the vCPU.
@@ -255,6 +255,18 @@ impl fmt::Display for GuestStateError {
 }
 
 impl core::error::Error for GuestStateError {}
+
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> GuestFpu<'_, S> {
+    /// A copy for a copy of the whole world that it is in.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            fpstate: self.fpstate.as_ref().map(Fpstate::duplicate),
+            ..*self
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -119,7 +119,19 @@ pub enum GuestRegisterError {
 }
 
 impl GuestRegisterError {
-    /// What a VMM that wrote the value is answered; a guest gets #GP(0) where this is EINVAL.
+    /// Whether the guest wrote what it may not: it gets #GP(0), and the host goes on. Otherwise the
+    /// host is at fault, or its CPU, and the guest must learn nothing of it: the call came out of
+    /// order, or a switch failed.
+    #[must_use]
+    pub const fn is_the_guests(&self) -> bool {
+        match self {
+            Self::NoSuchXcr { .. } | Self::Xcr0(_) | Self::Xss(_) | Self::Xfd(_) => true,
+            Self::Running { .. } | Self::NotRunning { .. } | Self::Switch(_) => false,
+        }
+    }
+
+    /// What a VMM that wrote the value is answered: EINVAL for what is
+    /// [the guest's](Self::is_the_guests) fault where a guest wrote it.
     #[must_use]
     pub const fn errno(&self) -> Errno {
         match self {
@@ -163,7 +175,28 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::ownership::Identities;
+    use fpstate_arch::fault::Fault;
     use std::string::ToString;
+
+    #[test]
+    fn what_the_guest_wrote_is_its_fault_and_the_order_of_calls_the_hosts() {
+        use GuestRegisterError::{NoSuchXcr, NotRunning, Running, Switch, Xcr0 as OfXcr0};
+        let only_sse = ComponentSet::from_bits(2);
+        let xcr0 = Xcr0::new(only_sse, ComponentSet::LEGACY).unwrap_err();
+        let guest = Identities::new().state();
+        let (asked, running) = (guest, None);
+        let fault = SwitchError::Fault(Fault::GeneralProtection);
+        for (error, is_the_guests, errno) in [
+            (NoSuchXcr { found: 1 }, true, Errno::Einval),
+            (OfXcr0(xcr0), true, Errno::Einval),
+            (Running { guest }, false, Errno::Ebusy),
+            (NotRunning { asked, running }, false, Errno::Ebusy),
+            (Switch(fault), false, Errno::Efault),
+        ] {
+            assert_eq!(error.is_the_guests(), is_the_guests, "{error}");
+            assert_eq!(error.errno(), errno, "{error}");
+        }
+    }
 
     #[test]
     fn a_refused_write_says_what_was_found_and_what_was_allowed() {

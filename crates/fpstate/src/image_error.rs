@@ -137,7 +137,6 @@ mod tests {
     #[test]
     fn a_refused_image_says_which_byte_held_what() {
         const AVX: ComponentSet = ComponentSet::only(Component::Avx);
-        const TILES: ComponentSet = ComponentSet::TILES;
         for (shown, sentence) in [
             (
                 ImageError::NotStandard {
@@ -170,6 +169,16 @@ mod tests {
                 ImageError::XcompBv { found: 1 }.to_string(),
                 "XCOMP_BV at byte 520 is 0x1; allowed: 0 in the standard format",
             ),
+        ] {
+            assert_eq!(shown, sentence);
+        }
+    }
+
+    #[test]
+    fn a_refused_header_or_mxcsr_says_what_it_holds() {
+        const AVX: ComponentSet = ComponentSet::only(Component::Avx);
+        const TILES: ComponentSet = ComponentSet::TILES;
+        for (shown, sentence) in [
             (
                 ImageError::RoomNotAllowed {
                     found: AVX.union(TILES),

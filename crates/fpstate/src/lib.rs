@@ -182,7 +182,7 @@ pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use ptrace_image::PtraceImage;
-pub use signal_frame::{SignalFrame, SignalFrameError};
+pub use signal_frame::{SignalFrame, SignalFrameError, SoftwareBytes};
 pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;

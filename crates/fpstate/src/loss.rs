@@ -42,8 +42,17 @@ impl<'b> ImageState<'b> {
             return Err(error);
         }
         let misfits = self.of_other_length(room).map(|(component, ..)| component);
-        let lost = self.live_with_mxcsr().difference(room.components());
+        let lost = self.without_place(room);
         Ok(self.without(misfits.fold(lost, ComponentSet::with)))
+    }
+
+    /// What has no place in `room`: SSE too where MXCSR is not 1F80H and only AVX carried it, which
+    /// has none either.
+    fn without_place(&self, room: &Layout<'_>) -> ComponentSet {
+        let room = room.components();
+        let lost = self.live_with_mxcsr().difference(room);
+        let left = self.without(lost).live_with_mxcsr();
+        lost.union(left.difference(room))
     }
 
     /// Every reason for which [`limited_to`](Self::limited_to) refuses: one for what has no room, one
@@ -51,8 +60,7 @@ impl<'b> ImageState<'b> {
     pub fn refusals(&self, room: &Layout<'_>, loss: Loss) -> impl Iterator<Item = LossError> {
         let room_for = room.components();
         let refused = self
-            .live_with_mxcsr()
-            .difference(room_for)
+            .without_place(room)
             .iter()
             .filter(|&component| !loss.allows(self, component))
             .fold(ComponentSet::EMPTY, ComponentSet::with);
@@ -232,6 +240,35 @@ mod tests {
         );
         let limited = state.limited_to(&room, Loss::Drop(sse)).unwrap();
         assert_eq!(limited.legacy().mxcsr, Mxcsr::INITIAL);
+    }
+
+    /// Found by fuzzing: dropping AVX left an MXCSR that made SSE live in an area without room for it,
+    /// so that XRSTORS would have raised #GP in the kernel.
+    #[test]
+    fn an_mxcsr_that_avx_carried_is_not_left_behind_when_avx_is_dropped() {
+        let cpu = emerald_rapids().enumeration();
+        let legacy = LegacyRegion {
+            mxcsr: Mxcsr::from_bits(0x1fa0),
+            ..LegacyRegion::INITIAL
+        };
+        let (avx, sse) = (Component::Avx, ComponentSet::only(Component::Sse));
+        let layout = Layout::standard(&cpu, ComponentSet::from_bits(7)).unwrap();
+        let state = ImageState::new(&[], layout, legacy, ComponentSet::only(avx));
+        let x87 = ComponentSet::only(Component::X87);
+        let room = Layout::compacted(&cpu, x87).unwrap();
+        let refused = state.limited_to(&room, Loss::Drop(ComponentSet::only(avx)));
+        let (found, room_for) = (sse.with(avx), x87);
+        assert_eq!(
+            refused.unwrap_err(),
+            LossError::NoRoom {
+                found,
+                refused: sse,
+                room: room_for
+            }
+        );
+        let limited = state.limited_to(&room, Loss::Drop(sse.with(avx))).unwrap();
+        assert_eq!(limited.legacy().mxcsr, Mxcsr::INITIAL);
+        assert_eq!(limited.live_with_mxcsr(), ComponentSet::EMPTY);
     }
 
     #[test]

@@ -17,17 +17,27 @@ pub(crate) const MAGIC1: u32 = 0x4650_5853;
 pub(crate) const MAGIC2: u32 = 0x4650_5845;
 pub(crate) const MAGIC2_LEN: usize = 4;
 
-/// Bytes 464 to 511 of a frame's image, any content (`fpx_sw_bytes`; its padding is 0).
+/// What a signal frame says of itself: bytes 464 to 511 of its image (`fpx_sw_bytes`, whose padding
+/// is 0), any content. What `sigreturn` makes of them is [`Sigreturn`](crate::Sigreturn).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SoftwareBytes {
-    pub(crate) magic1: u32,
-    pub(crate) extended_size: u32,
-    pub(crate) xfeatures: ComponentSet,
-    pub(crate) xstate_size: u32,
+pub struct SoftwareBytes {
+    /// Bytes 464 to 467: [`MAGIC1`](Self::MAGIC1), "FPXS", where the others mean something.
+    pub magic1: u32,
+    /// Bytes 468 to 471: bytes of the image and the second magic number.
+    pub extended_size: u32,
+    /// Bytes 472 to 479: the components that the image has room for.
+    pub xfeatures: ComponentSet,
+    /// Bytes 480 to 483: bytes of the image; the second magic number stands behind them.
+    pub xstate_size: u32,
 }
 
 impl SoftwareBytes {
-    pub(crate) fn of(region: &LegacyRegion) -> Self {
+    /// `FP_XSTATE_MAGIC1`, "FPXS".
+    pub const MAGIC1: u32 = MAGIC1;
+
+    /// Those of a frame's legacy region.
+    #[must_use]
+    pub fn of(region: &LegacyRegion) -> Self {
         // The tail starts at byte 416; software's bytes start at 464.
         let fields = region.tail.get(464 - 416..).unwrap_or(&[]);
         let (magic1, fields) = take_u32(fields);

@@ -19,6 +19,10 @@ impl ImageState<'_> {
     /// `mxcsr_mask` is the CPU's MXCSR_MASK. Where the image goes on the user stack is the caller's: at a
     /// multiple of 64.
     ///
+    /// No frame has supervisor components. Where one is live, CET's with a shadow stack, give it up first
+    /// by [`limited_to`](Self::limited_to) and [`Loss::Drop`](crate::loss::Loss::Drop): the thread keeps
+    /// it, for its handler too.
+    ///
     /// # Errors
     /// [`ExportError`]; nothing is written then.
     pub fn write_signal_frame(

@@ -1,5 +1,7 @@
 //! What `sigreturn` restores from a frame, any frame.
 
+use core::fmt;
+
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::enumeration::Instruction;
 use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
@@ -63,6 +65,26 @@ pub enum FxOnly {
         /// Its offset from byte 0 of the image.
         offset: usize,
     },
+}
+
+impl fmt::Display for FxOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoXsave => f.write_str("the CPU has no XSAVE"),
+            Self::Magic1 { found } => write!(
+                f,
+                "the magic number at byte 464 is {found:#x}; of a whole frame: {MAGIC1:#x}"
+            ),
+            Self::XstateSize { found, least, most } => write!(
+                f,
+                "xstate_size at byte 480 is {found}; of a whole frame: {least} to {most}"
+            ),
+            Self::Magic2 { found, offset } => write!(
+                f,
+                "the magic number at byte {offset} is {found:#x}; of a whole frame: {MAGIC2:#x}"
+            ),
+        }
+    }
 }
 
 impl<'b> Sigreturn<'b> {
@@ -424,6 +446,23 @@ mod tests {
             bytes[27] = 0x80;
             assert!(sigreturn(&bytes, 7).is_err(), "FXRSTOR judges MXCSR");
         }
+    }
+
+    #[test]
+    fn why_a_frame_counts_as_fxsaves_names_the_byte() {
+        let sizes = FxOnly::XstateSize {
+            found: 833,
+            least: 576,
+            most: 832,
+        };
+        let of_sizes = "xstate_size at byte 480 is 833; of a whole frame: 576 to 832";
+        assert_eq!(std::format!("{sizes}"), of_sizes);
+        let magic = FxOnly::Magic2 {
+            found: 0,
+            offset: 832,
+        };
+        let of_magic = "the magic number at byte 832 is 0x0; of a whole frame: 0x46505845";
+        assert_eq!(std::format!("{magic}"), of_magic);
     }
 
     #[test]

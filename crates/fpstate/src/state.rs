@@ -421,6 +421,31 @@ impl core::fmt::Display for StateError {
 // Area is displayed as it is, and has no source itself.
 impl core::error::Error for StateError {}
 
+/// For a checker that copies whole worlds: everything that decides what a state does next.
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> Fpstate<'_, S> {
+    /// A copy with the same identity, for a copy of the whole world that it is in.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            area: self.area.duplicate(),
+            ..*self
+        }
+    }
+
+    /// The memory, stale or not.
+    #[must_use]
+    pub const fn storage(&self) -> &S {
+        self.area.storage()
+    }
+
+    /// Components that are live but for the owner's IA32_XFD.
+    #[must_use]
+    pub const fn set_aside(&self) -> ComponentSet {
+        self.area.set_aside()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

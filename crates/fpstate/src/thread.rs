@@ -410,6 +410,18 @@ impl fmt::Display for LifeError {
 
 impl core::error::Error for LifeError {}
 
+#[cfg(feature = "explore")]
+impl<S: AreaStorage + Clone> ThreadFpu<'_, S> {
+    /// A copy for a copy of the whole world that it is in.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            active: self.active.duplicate(),
+            parked: self.parked.as_ref().map(Fpstate::duplicate),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

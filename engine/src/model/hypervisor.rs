@@ -93,8 +93,9 @@ fn answer<'e>(
             written
         }
     };
-    Ok(match written {
-        Ok(()) => Reply::Done,
-        Err(_) => Reply::GeneralProtection,
-    })
+    match written {
+        Ok(()) => Ok(Reply::Done),
+        Err(error) if error.is_the_guests() => Ok(Reply::GeneralProtection),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,0 +1,4 @@
+//! See `conformance/src/fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| conformance::fuzzing::run("import", data));
