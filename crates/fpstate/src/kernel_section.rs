@@ -194,6 +194,8 @@ mod tests {
     #[test]
     fn a_section_closed_elsewhere_names_both_cpus() {
         static IDENTITIES: Identities = Identities::new();
+        let _first = IDENTITIES.state();
+        let _second = IDENTITIES.state();
         let cpu = IDENTITIES.cpu(7);
         let here = IDENTITIES.cpu(9);
         let section = KernelSection { cpu, uses: 1 };
