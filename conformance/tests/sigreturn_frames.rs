@@ -2,6 +2,8 @@
 //! the library.
 #![cfg(target_arch = "x86_64")]
 
+use std::ops::Range;
+
 use conformance::generators::seeds;
 use conformance::judge::answer::Verdict;
 use conformance::judge::court::Court;
@@ -18,6 +20,8 @@ use fpstate_arch::{Component, ComponentSet, Instruction};
 
 /// A bit that no MXCSR has.
 const BAD_MXCSR: u64 = 0x8000_1f80;
+/// Reserved bytes of the legacy region that XSAVE does not write: a frame has there what was on the stack.
+const NOT_WRITTEN: Range<usize> = 416..464;
 
 const WHOLE: &[(Field, u64)] = &[
     (Field::Fcw, FCW),
@@ -306,7 +310,8 @@ fn the_library_writes_the_frame_that_the_kernel_does() {
         set_number(&mut image, XSTATE_BV, shape.components().bits());
         thread.begin_with(&image);
         thread.return_with(Pointer::Null);
-        let written = thread.written();
+        let mut written = thread.written().to_vec();
+        written[NOT_WRITTEN].fill(0);
         let parsed = StandardImage::parse(&image, layout, shape.mxcsr_mask()).unwrap();
         let mut bytes = vec![0xcc; written.len()];
         let mask = shape.mxcsr_mask();
@@ -315,7 +320,7 @@ fn the_library_writes_the_frame_that_the_kernel_does() {
             .write_signal_frame(&layout, mask, None, &mut bytes);
         assert_eq!(len, Ok(written.len()), "FPSTATE_SEED={seed}");
         // What is initial is live or not as the CPU likes, and has the same bytes either way.
-        let live = number(written, XSTATE_BV);
+        let live = number(&written, XSTATE_BV);
         let initial = shape.components().difference(ComponentSet::from_bits(live));
         for (_, place) in shape
             .places()
@@ -328,7 +333,7 @@ fn the_library_writes_the_frame_that_the_kernel_does() {
             );
         }
         set_number(&mut bytes, XSTATE_BV, live);
-        let differing = bytes.iter().zip(written).position(|(a, b)| a != b);
+        let differing = bytes.iter().zip(&written).position(|(a, b)| a != b);
         assert_eq!(differing, None, "FPSTATE_SEED={seed}");
     }
 }
