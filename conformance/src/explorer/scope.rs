@@ -89,6 +89,16 @@ pub struct Scope {
     pub(super) kinds: &'static [Kind],
 }
 
+/// What happens to threads that use nothing on demand.
+const SCHEDULING: &[Kind] = &[
+    Kind::Write,
+    Kind::KernelSection,
+    Kind::Fault,
+    Kind::Idle,
+    Kind::Sleep,
+    Kind::Hotplug,
+];
+
 impl Scope {
     /// All of them.
     pub const ALL: &'static [Self] = &[
@@ -101,14 +111,7 @@ impl Scope {
             guests: &[],
             boot: Boot::Everything,
             spare: 0,
-            kinds: &[
-                Kind::Write,
-                Kind::KernelSection,
-                Kind::Fault,
-                Kind::Idle,
-                Kind::Sleep,
-                Kind::Hotplug,
-            ],
+            kinds: SCHEDULING,
         },
         Self {
             name: "three",
@@ -119,14 +122,7 @@ impl Scope {
             guests: &[],
             boot: Boot::Everything,
             spare: 0,
-            kinds: &[
-                Kind::Write,
-                Kind::KernelSection,
-                Kind::Fault,
-                Kind::Idle,
-                Kind::Sleep,
-                Kind::Hotplug,
-            ],
+            kinds: SCHEDULING,
         },
         Self {
             name: "guests",
