@@ -94,6 +94,7 @@ macro_rules! processor_by_intercept {
                 write_xfd_err(xfd_err: fpstate_arch::XfdErr) -> Result<(), Fault>: WriteXfdErr(xfd_err);
                 stmxcsr() -> Result<fpstate_arch::Mxcsr, Fault>: Other;
                 ldmxcsr(mxcsr: fpstate_arch::Mxcsr) -> Result<(), Fault>: Ldmxcsr(mxcsr);
+                fnstcw() -> Result<u16, Fault>: Other;
                 fninit() -> Result<(), Fault>: Fninit;
                 overwrite_error_pointers() -> Result<(), Fault>: Other;
                 rdpkru() -> Result<fpstate_arch::Pkru, Fault>: Other;

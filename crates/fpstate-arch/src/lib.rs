@@ -19,6 +19,7 @@
 //! * [`legacy_region`] - bytes 0 to 511 of an XSAVE area
 //! * [`xsave_header`] - bytes 512 to 575
 //! * [`fault`] - how an instruction refuses
+//! * [`moved`] - what a save or restore by plain moves came to
 //! * [`processor`] - one method per instruction: all contact with hardware
 
 #![no_std]
@@ -48,6 +49,7 @@ pub mod enumeration;
 pub mod legacy_region;
 pub mod xsave_header;
 pub mod fault;
+pub mod moved;
 pub mod processor;
 
 pub use component::{Component, ComponentSet};
@@ -57,6 +59,7 @@ pub use error_pointers::ErrorPointers;
 pub use fault::Fault;
 pub use feature_bit::FeatureBit;
 pub use legacy_region::{AbridgedTagWord, LegacyRegion, Mxcsr};
+pub use moved::Moved;
 pub use pkru::Pkru;
 pub use processor::Processor;
 pub use tile_config::{TileConfig, TileEnumeration, TilePalette};

@@ -4,15 +4,18 @@ use crate::component::ComponentSet;
 use crate::cpuid::CpuidRegisters;
 use crate::fault::Fault;
 use crate::legacy_region::Mxcsr;
+use crate::moved::Moved;
 use crate::pkru::Pkru;
 use crate::xcr0::Xcr0;
 use crate::xfd::{Xfd, XfdErr};
+use crate::xsave_header::Format;
 use crate::xss::Xss;
 
 /// A logical processor's extended state and the instructions that move it.
 ///
 /// Every contact of the library with hardware is a method of this trait; each method is one
-/// instruction of the manual and has its conditions. Areas are byte slices:
+/// instruction of the manual and has its conditions, but for the two at the end, which do by plain moves
+/// what an instruction does by microcode. Areas are byte slices:
 ///
 /// * byte 0 is at an address that is a multiple of 64 (16 for FXSAVE and FXRSTOR); otherwise the
 ///   method returns [`Fault::GeneralProtection`], as the instruction does;
@@ -146,6 +149,12 @@ pub trait Processor {
     /// As [`stmxcsr`](Self::stmxcsr); #GP for reserved bits.
     fn ldmxcsr(&mut self, mxcsr: Mxcsr) -> Result<(), Fault>;
 
+    /// FNSTCW: the x87 control word.
+    ///
+    /// # Errors
+    /// #NM with CR0.TS or CR0.EM.
+    fn fnstcw(&mut self) -> Result<u16, Fault>;
+
     /// FNINIT: x87 to its initial configuration, data registers kept but tagged empty.
     ///
     /// # Errors
@@ -179,4 +188,42 @@ pub trait Processor {
     /// # Errors
     /// #UD without AMX or while XCR0 does not have both.
     fn tilerelease(&mut self) -> Result<(), Fault>;
+
+    /// Stores what XSAVEC (for [`Format::Compacted`]) or XSAVEOPT (for [`Format::Standard`]) of
+    /// `rfbm` would, by XGETBV(1), STMXCSR and plain moves: an image that every restoring
+    /// instruction takes. Nothing is written where a component of `rfbm` is in use that moves
+    /// do not cover, or may be without XGETBV(1) telling.
+    ///
+    /// A processor may cover nothing; that is the default.
+    ///
+    /// # Errors
+    /// As [`xsavec`](Self::xsavec).
+    #[inline]
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        let _ = (area, format, rfbm);
+        Ok(Moved::NOTHING)
+    }
+
+    /// Loads what XRSTOR of `rfbm` would, by plain moves and LDMXCSR. Nothing is loaded where the
+    /// image has a component that moves do not cover, or such a one of `rfbm` is in use: `in_use`
+    /// says what is, as a save just found it; without it XGETBV(1) is asked.
+    ///
+    /// # Errors
+    /// As [`xrstor`](Self::xrstor). An image that it would refuse may count as one that is not
+    /// covered: the instruction, which is then to be executed, refuses it.
+    #[inline]
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        let _ = (area, rfbm, in_use);
+        Ok(Moved::NOTHING)
+    }
 }

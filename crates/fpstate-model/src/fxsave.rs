@@ -57,6 +57,14 @@ impl ModelCpu {
         Ok(())
     }
 
+    pub(crate) fn execute_fnstcw(&self) -> Result<u16, Fault> {
+        if self.control.emulation == Emulation::Set {
+            return Err(Fault::DeviceNotAvailable);
+        }
+        self.require_task_not_switched()?;
+        Ok(self.registers.x87.fcw)
+    }
+
     pub(crate) fn execute_fninit(&mut self) -> Result<(), Fault> {
         if self.control.emulation == Emulation::Set {
             return Err(Fault::DeviceNotAvailable);

@@ -81,6 +81,7 @@ mod dump_line;
 mod extended_feature_disable;
 mod fxsave;
 mod legacy_region;
+mod moves;
 mod offsets;
 mod pkru;
 mod processor;

@@ -1,7 +1,8 @@
 //! The instructions under the names of `Processor`.
 
 use fpstate_arch::{
-    ComponentSet, CpuidRegisters, Fault, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
+    ComponentSet, CpuidRegisters, Fault, Format, Moved, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr,
+    Xss,
 };
 
 use crate::cpu::ModelCpu;
@@ -87,6 +88,10 @@ impl Processor for ModelCpu {
         self.execute_ldmxcsr(mxcsr)
     }
 
+    fn fnstcw(&mut self) -> Result<u16, Fault> {
+        self.execute_fnstcw()
+    }
+
     fn fninit(&mut self) -> Result<(), Fault> {
         self.execute_fninit()
     }
@@ -105,5 +110,23 @@ impl Processor for ModelCpu {
 
     fn tilerelease(&mut self) -> Result<(), Fault> {
         self.execute_tilerelease()
+    }
+
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        self.execute_save_by_moves(area, format, rfbm)
+    }
+
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        self.execute_restore_by_moves(area, rfbm, in_use)
     }
 }

@@ -74,6 +74,30 @@ impl ModelCpu {
         self.restore(area, &region, &restore)
     }
 
+    /// The legacy region and what XRSTOR of `rfbm` would do, if it would not refuse `area`.
+    pub(crate) fn movable_image(
+        &self,
+        area: &[u8],
+        rfbm: ComponentSet,
+    ) -> Result<Option<(LegacyRegion, Restore)>, Fault> {
+        let (region, header) = fixed_parts(area)?;
+        let enabled = self.xcr0.components();
+        let restore = if header.xcomp_bv & COMPACTED_BIT == 0 {
+            require_standard(&header, enabled).map(|()| self.standard_form(rfbm, &region, &header))
+        } else {
+            require_compacted(&header, enabled)
+                .map(|()| self.compacted_form(rfbm, &region, &header))
+        };
+        let Ok(restore) = restore else {
+            return Ok(None);
+        };
+        require_reach(area, offsets::reach(&restore.placed))?;
+        let loadable = restore
+            .mxcsr
+            .is_none_or(|mxcsr| is_loadable(mxcsr, self.vendor));
+        Ok(loadable.then_some((region, restore)))
+    }
+
     fn standard_form(
         &self,
         rfbm: ComponentSet,

@@ -100,7 +100,7 @@ impl ModelCpu {
         }
     }
 
-    fn save_standard(
+    pub(crate) fn save_standard(
         &self,
         area: &mut [u8],
         rfbm: ComponentSet,
@@ -129,7 +129,7 @@ impl ModelCpu {
         Ok(())
     }
 
-    fn save_compacted(
+    pub(crate) fn save_compacted(
         &self,
         area: &mut [u8],
         rfbm: ComponentSet,

@@ -15,7 +15,7 @@ enum Encoding {
     Memory(&'static [u8], u8),
 }
 
-const ENCODINGS: [(&str, Encoding); 20] = [
+const ENCODINGS: [(&str, Encoding); 21] = [
     ("fxsave64", Encoding::Rex(&[0x0f, 0xae], 0)),
     ("fxrstor64", Encoding::Rex(&[0x0f, 0xae], 1)),
     ("xsave64", Encoding::Rex(&[0x0f, 0xae], 4)),
@@ -26,6 +26,7 @@ const ENCODINGS: [(&str, Encoding); 20] = [
     ("xsaves64", Encoding::Rex(&[0x0f, 0xc7], 5)),
     ("ldmxcsr", Encoding::Memory(&[0x0f, 0xae], 2)),
     ("stmxcsr", Encoding::Memory(&[0x0f, 0xae], 3)),
+    ("fnstcw", Encoding::Memory(&[0xd9], 7)),
     ("fninit", Encoding::Plain(&[0xdb, 0xe3])),
     ("xgetbv", Encoding::Plain(&[0x0f, 0x01, 0xd0])),
     ("xsetbv", Encoding::Plain(&[0x0f, 0x01, 0xd1])),
@@ -86,6 +87,7 @@ fn each_wrapper_is_the_instruction_of_its_name() {
         fxsave::fxsave64 => "fxsave64",
         fxsave::fxrstor64 => "fxrstor64",
         fxsave::fninit => "fninit",
+        fxsave::fnstcw => "fnstcw",
         fxsave::ldmxcsr => "ldmxcsr",
         fxsave::stmxcsr => "stmxcsr",
         fxsave::overwrite_error_pointers => "fnclex",

@@ -1,4 +1,4 @@
-//! FXSAVE64, FXRSTOR64, FNINIT, FILD, LDMXCSR and STMXCSR (SDM 2; SDM 1, 10.5).
+//! FXSAVE64, FXRSTOR64, FNINIT, FNSTCW, FILD, LDMXCSR and STMXCSR (SDM 2; SDM 1, 10.5).
 
 use core::arch::asm;
 
@@ -35,6 +35,20 @@ pub unsafe fn fxrstor64(area: *const u8) {
     unsafe {
         asm!("fxrstor64 [{area}]", area = in(reg) area, options(nostack, readonly));
     }
+}
+
+/// FNSTCW: the x87 control word.
+///
+/// # Safety
+/// 1. CR0.TS and CR0.EM are 0; otherwise #NM.
+#[must_use]
+pub unsafe fn fnstcw() -> u16 {
+    let mut word = 0_u16;
+    // SAFETY: 1: the caller's. The instruction writes the two bytes of `word`.
+    unsafe {
+        asm!("fnstcw [{word}]", word = in(reg) &raw mut word, options(nostack, preserves_flags));
+    }
+    word
 }
 
 /// FNINIT: x87 control, status and tag word to the initial configuration.

@@ -257,6 +257,7 @@ restoring!(XRSTOR: xrstor_over_xsave, "xrstor64 [rcx]");
 saving!(FXSAVE: fxsave_over_xsave, fxsave_over_fxsave, "fxsave64 [rcx]");
 restoring!(FXRSTOR: fxrstor_over_xsave, fxrstor_over_fxsave, "fxrstor64 [rcx]");
 saving!(STMXCSR: stmxcsr_over_xsave, stmxcsr_over_fxsave, "stmxcsr [rcx]");
+saving!(FNSTCW: fnstcw_over_xsave, fnstcw_over_fxsave, "fnstcw [rcx]");
 restoring!(LDMXCSR: ldmxcsr_over_xsave, ldmxcsr_over_fxsave, "ldmxcsr [rcx]");
 restoring!(
     FILD: fild_over_xsave, fild_over_fxsave,

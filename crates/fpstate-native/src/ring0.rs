@@ -10,8 +10,8 @@ use fpstate_arch::{
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv, xsetbv};
 use crate::fxsave::{
-    FXSAVE_ALIGNMENT, fninit, fxrstor64, fxsave64, ldmxcsr, mxcsr_mask, overwrite_error_pointers,
-    stmxcsr,
+    FXSAVE_ALIGNMENT, fninit, fnstcw, fxrstor64, fxsave64, ldmxcsr, mxcsr_mask,
+    overwrite_error_pointers, stmxcsr,
 };
 use crate::msr::{Msr, rdmsr, wrmsr};
 use crate::pkru::{rdpkru, wrpkru};
@@ -277,6 +277,11 @@ impl Processor for Ring0Processor {
         // SAFETY: 1: the lines above. 2, 3: promised as 3 and 4 to `assume_ring0`.
         unsafe { ldmxcsr(mxcsr) };
         Ok(())
+    }
+
+    fn fnstcw(&mut self) -> Result<u16, Fault> {
+        // SAFETY: 1: promised as 3 to `assume_ring0`.
+        Ok(unsafe { fnstcw() })
     }
 
     fn fninit(&mut self) -> Result<(), Fault> {

@@ -354,6 +354,13 @@ impl Processor for UserProcessor<'_> {
         unsafe { self.execute_on_image(hand_over::LDMXCSR, &bits, ComponentSet::EMPTY) }
     }
 
+    fn fnstcw(&mut self) -> Result<u16, Fault> {
+        let mut word = [0; 2];
+        // SAFETY: `fnstcw` writes two bytes, and `word` has them.
+        unsafe { self.execute(hand_over::FNSTCW, &mut word, ComponentSet::EMPTY) }?;
+        Ok(u16::from_le_bytes(word))
+    }
+
     fn fninit(&mut self) -> Result<(), Fault> {
         // SAFETY: `fninit`, 1: promised as 1. 2: the block puts back what compiled code needs.
         unsafe { self.execute_on_registers(hand_over::FNINIT) }.map(drop)

@@ -3,13 +3,14 @@
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
+use fpstate_arch::moved::Moved;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xss::Xss;
 
 use crate::decision::require_host_control;
-use crate::instructions::SwitchInstructions;
+use crate::instructions::{RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions};
 use crate::ownership::{CpuId, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -199,9 +200,10 @@ impl<P: Processor> CpuFpu<P> {
         incoming: Option<&mut Fpstate<'_, S>>,
     ) -> Result<(), SwitchError> {
         let Switch { save, xfd, restore } = switch;
+        let mut in_use = None;
         if let (Save::Registers { instruction, rfbm }, Some(outgoing)) = (save, &mut outgoing) {
-            instruction
-                .execute(&mut self.processor, outgoing.save_target(), rfbm)
+            in_use = self
+                .save_registers(instruction, outgoing.save_target(), rfbm)
                 .map_err(SwitchError::Fault)?;
         }
         self.note_save(save, outgoing);
@@ -223,8 +225,8 @@ impl<P: Processor> CpuFpu<P> {
                 ErrorPointers::LeftAlone => self.processor.overwrite_error_pointers(),
             };
             let source = incoming.restore_source();
-            let restored =
-                overwritten.and_then(|()| instruction.execute(&mut self.processor, source, rfbm));
+            let restored = overwritten
+                .and_then(|()| self.restore_registers(instruction, source, rfbm, in_use));
             if let Err(fault) = restored {
                 // The registers may be half of one and half of another (invariant I38).
                 self.set_registers(RegisterContent::Nobody);
@@ -233,6 +235,46 @@ impl<P: Processor> CpuFpu<P> {
         }
         self.note_restore(restore, incoming);
         Ok(())
+    }
+
+    /// Saves by moves or by `instruction`; gives what was in use, if that was found on the way.
+    #[inline]
+    fn save_registers(
+        &mut self,
+        instruction: SaveInstruction,
+        area: &mut [u8],
+        rfbm: ComponentSet,
+    ) -> Result<Option<ComponentSet>, Fault> {
+        let moved = match self.instructions.moves() {
+            RegisterMoves::Never => Moved::NOTHING,
+            RegisterMoves::WhereCovered => {
+                self.processor
+                    .save_by_moves(area, instruction.format(), rfbm)?
+            }
+        };
+        if let Moved::NotCovered { .. } = moved {
+            instruction.execute(&mut self.processor, area, rfbm)?;
+        }
+        Ok(moved.in_use())
+    }
+
+    /// Restores by moves or by `instruction`; `in_use` is what a save has just found in use.
+    #[inline]
+    fn restore_registers(
+        &mut self,
+        instruction: RestoreInstruction,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<(), Fault> {
+        let moved = match self.instructions.moves() {
+            RegisterMoves::Never => Moved::NOTHING,
+            RegisterMoves::WhereCovered => self.processor.restore_by_moves(area, rfbm, in_use)?,
+        };
+        match moved {
+            Moved::Done { .. } => Ok(()),
+            Moved::NotCovered { .. } => instruction.execute(&mut self.processor, area, rfbm),
+        }
     }
 
     /// Notes that `switch` was carried out by somebody else.

@@ -110,10 +110,23 @@ impl RestoreInstruction {
     }
 }
 
+/// Whether a CPU tries plain moves before the instructions: microcode, not memory, is what the
+/// instructions cost. Which components moves cover, and whether there are others at the moment, the
+/// [`Processor`] finds out each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RegisterMoves {
+    /// Instructions alone.
+    #[default]
+    Never,
+    /// Moves where they cover what is in use and what is to be restored.
+    WhereCovered,
+}
+
 /// The pair of instructions a CPU switches with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SwitchInstructions {
     save: SaveInstruction,
+    moves: RegisterMoves,
     xfd: bool,
     /// Components that somebody else keeps disabled, or switches.
     withheld: ComponentSet,
@@ -133,6 +146,7 @@ impl SwitchInstructions {
             } else {
                 Self::best_without_xsaves(enumeration)
             },
+            moves: RegisterMoves::Never,
             xfd: enumeration.has(Instruction::Xfd),
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
@@ -147,6 +161,7 @@ impl SwitchInstructions {
     pub const fn fxsave_only(enumeration: &Enumeration) -> Self {
         Self {
             save: SaveInstruction::Fxsave,
+            moves: RegisterMoves::Never,
             xfd: false,
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
@@ -172,6 +187,7 @@ impl SwitchInstructions {
         let save = Self::best_without_xsaves(enumeration);
         Self {
             save,
+            moves: RegisterMoves::Never,
             xfd: false,
             withheld: enumeration.xfd_components(),
             guest_only: ComponentSet::EMPTY,
@@ -194,6 +210,63 @@ impl SwitchInstructions {
         } else {
             SaveInstruction::Fxsave
         }
+    }
+
+    /// The same pair, behind plain moves or not. They are never tried with FXSAVE, nor where a restore
+    /// leaves FIP, FDP and FOP alone (what is in use says nothing of these).
+    #[must_use]
+    pub const fn with_moves(self, moves: RegisterMoves) -> Self {
+        let possible = !matches!(self.save, SaveInstruction::Fxsave)
+            && matches!(self.error_pointers, ErrorPointers::Restored);
+        Self {
+            moves: if possible {
+                moves
+            } else {
+                RegisterMoves::Never
+            },
+            ..self
+        }
+    }
+
+    /// Another save instruction, and the restore for it, in place of the best: for a caller that
+    /// measured, or that wants a certain one.
+    ///
+    /// # Errors
+    /// [`NotThisInstruction`]: the CPU does not have it, or it is out of reach where the pair was
+    /// chosen for.
+    pub const fn with_save(
+        self,
+        enumeration: &Enumeration,
+        save: SaveInstruction,
+    ) -> Result<Self, NotThisInstruction> {
+        let found = match save {
+            SaveInstruction::Fxsave => true,
+            SaveInstruction::Xsave => enumeration.has(Instruction::Xsave),
+            SaveInstruction::Xsaveopt => enumeration.has(Instruction::Xsaveopt),
+            SaveInstruction::Xsavec => enumeration.has(Instruction::Xsavec),
+            SaveInstruction::Xsaves => self.reaches_xss(),
+        };
+        // XSAVEOPT: see `best_without_xsaves`. XFD and supervisor components need XSAVES or a CPU
+        // without: what only XSAVES saves would be lost.
+        let avx512 = enumeration
+            .user_components()
+            .intersects(ComponentSet::AVX512);
+        let trusted = !(matches!(save, SaveInstruction::Xsaveopt) && avx512);
+        if found && trusted {
+            Ok(Self { save, ..self }.with_moves(self.moves))
+        } else {
+            Err(NotThisInstruction {
+                save,
+                best: self.save,
+            })
+        }
+    }
+
+    /// Whether plain moves are tried first.
+    #[must_use]
+    #[inline]
+    pub const fn moves(self) -> RegisterMoves {
+        self.moves
     }
 
     /// The same pair; IA32_XFD is left alone, because nothing is on demand.
@@ -265,6 +338,25 @@ impl SwitchInstructions {
         self.xfd
     }
 }
+
+/// A save instruction was asked for that the CPU lacks, that its ring cannot execute, or that is not
+/// to be trusted there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotThisInstruction {
+    /// The one asked for.
+    pub save: SaveInstruction,
+    /// The best one there.
+    pub best: SaveInstruction,
+}
+
+impl core::fmt::Display for NotThisInstruction {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { save, best } = self;
+        write!(f, "{save} cannot be used here; the best that can is {best}")
+    }
+}
+
+impl core::error::Error for NotThisInstruction {}
 
 impl<'e> Layout<'e> {
     /// The layout of the areas that `instructions` write, with room for `components`.

@@ -171,7 +171,9 @@ pub use image::StandardImage;
 pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
-pub use instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
+pub use instructions::{
+    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions,
+};
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};

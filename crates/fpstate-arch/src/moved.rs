@@ -1,0 +1,39 @@
+//! What a save or restore by plain moves came to.
+
+use crate::component::ComponentSet;
+
+/// Components that plain moves can store and load: SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM.
+pub const MOVABLE: ComponentSet = ComponentSet::AVX512
+    .with(crate::component::Component::Sse)
+    .with(crate::component::Component::Avx);
+
+/// What a save or restore by plain moves came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "what the moves do not cover is still to be saved or restored, by an instruction"]
+pub enum Moved {
+    /// All of it. What was in use before, of the components asked for.
+    Done {
+        /// As XGETBV(1) has it.
+        in_use: ComponentSet,
+    },
+    /// Nothing: some component is in use, or to be restored, that moves do not cover.
+    NotCovered {
+        /// What was in use, where XGETBV(1) was asked.
+        in_use: Option<ComponentSet>,
+    },
+}
+
+impl Moved {
+    /// Nothing was moved, and nothing is known.
+    pub const NOTHING: Self = Self::NotCovered { in_use: None };
+
+    /// What was in use before, where it is known.
+    #[must_use]
+    #[inline]
+    pub const fn in_use(self) -> Option<ComponentSet> {
+        match self {
+            Self::Done { in_use } => Some(in_use),
+            Self::NotCovered { in_use } => in_use,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Saves and restores by plain moves: the same images, and registers that were written, not restored.
+
+use fpstate_arch::moved::MOVABLE;
+use fpstate_arch::{ComponentSet, Fault, Format, Instruction, Moved};
+
+use crate::cpu::ModelCpu;
+use crate::memory::XSAVE_ALIGNMENT;
+
+impl ModelCpu {
+    pub(crate) fn execute_save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        if !self.tells_what_is_in_use(rfbm) {
+            return Ok(Moved::NOTHING);
+        }
+        self.require_task_not_switched()?;
+        self.require_aligned(area, XSAVE_ALIGNMENT)?;
+        let in_use = self.movable_in_use(rfbm);
+        if !MOVABLE.contains_all(in_use) {
+            let in_use = Some(in_use);
+            return Ok(Moved::NotCovered { in_use });
+        }
+        match format {
+            Format::Compacted => self.save_compacted(area, rfbm, in_use, in_use)?,
+            Format::Standard => self.save_standard(area, rfbm, in_use, in_use)?,
+            Format::Fxsave => return Ok(Moved::NOTHING),
+        }
+        Ok(Moved::Done { in_use })
+    }
+
+    pub(crate) fn execute_restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        if !self.tells_what_is_in_use(rfbm) {
+            return Ok(Moved::NOTHING);
+        }
+        self.require_task_not_switched()?;
+        self.require_aligned(area, XSAVE_ALIGNMENT)?;
+        let in_use = in_use.unwrap_or_else(|| self.movable_in_use(rfbm));
+        let Some((region, restore)) = self.movable_image(area, rfbm)? else {
+            let in_use = Some(in_use);
+            return Ok(Moved::NotCovered { in_use });
+        };
+        if !MOVABLE.contains_all(restore.to_be_restored.union(in_use.intersection(rfbm))) {
+            let in_use = Some(in_use);
+            return Ok(Moved::NotCovered { in_use });
+        }
+        self.restore_registers(area, &region, &restore, MOVABLE)?;
+        // Plain instructions wrote them: XRSTOR_INFO names the restore before.
+        let initialised = MOVABLE
+            .intersection(rfbm)
+            .difference(restore.to_be_restored);
+        self.tracking
+            .restored_in_part(restore.to_be_restored, initialised);
+        Ok(Moved::Done { in_use })
+    }
+
+    /// XGETBV(1) leaves the components in IA32_XSS out.
+    fn tells_what_is_in_use(&self, rfbm: ComponentSet) -> bool {
+        self.enumeration.has(Instruction::XgetbvInUse) && self.xcr0.components().contains_all(rfbm)
+    }
+
+    /// What XGETBV(1) finds in use of `rfbm`, and SSE with an MXCSR that is not initial.
+    fn movable_in_use(&self, rfbm: ComponentSet) -> ComponentSet {
+        self.in_use()
+            .union(self.mxcsr_as_component())
+            .intersection(rfbm)
+    }
+}
