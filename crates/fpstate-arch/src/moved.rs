@@ -11,14 +11,15 @@ pub const MOVABLE: ComponentSet = ComponentSet::AVX512
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "what the moves do not cover is still to be saved or restored, by an instruction"]
 pub enum Moved {
-    /// All of it. What was in use before, of the components asked for.
+    /// All of it.
     Done {
-        /// As XGETBV(1) has it.
+        /// What was in use before: XGETBV(1), not limited to what was asked for, and SSE where MXCSR
+        /// is not initial.
         in_use: ComponentSet,
     },
     /// Nothing: some component is in use, or to be restored, that moves do not cover.
     NotCovered {
-        /// What was in use, where XGETBV(1) was asked.
+        /// What is in use, where XGETBV(1) was asked.
         in_use: Option<ComponentSet>,
     },
 }

@@ -18,14 +18,15 @@ impl ModelCpu {
         }
         self.require_task_not_switched()?;
         self.require_aligned(area, XSAVE_ALIGNMENT)?;
-        let in_use = self.movable_in_use(rfbm);
-        if !MOVABLE.contains_all(in_use) {
+        let in_use = self.in_use_with_mxcsr();
+        let saved = in_use.intersection(rfbm);
+        if !MOVABLE.contains_all(saved) {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
         }
         match format {
-            Format::Compacted => self.save_compacted(area, rfbm, in_use, in_use)?,
-            Format::Standard => self.save_standard(area, rfbm, in_use, in_use)?,
+            Format::Compacted => self.save_compacted(area, rfbm, saved, saved)?,
+            Format::Standard => self.save_standard(area, rfbm, saved, saved)?,
             Format::Fxsave => return Ok(Moved::NOTHING),
         }
         Ok(Moved::Done { in_use })
@@ -42,7 +43,7 @@ impl ModelCpu {
         }
         self.require_task_not_switched()?;
         self.require_aligned(area, XSAVE_ALIGNMENT)?;
-        let in_use = in_use.unwrap_or_else(|| self.movable_in_use(rfbm));
+        let in_use = in_use.unwrap_or_else(|| self.in_use_with_mxcsr());
         let Some((region, restore)) = self.movable_image(area, rfbm)? else {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
@@ -66,10 +67,9 @@ impl ModelCpu {
         self.enumeration.has(Instruction::XgetbvInUse) && self.xcr0.components().contains_all(rfbm)
     }
 
-    /// What XGETBV(1) finds in use of `rfbm`, and SSE with an MXCSR that is not initial.
-    fn movable_in_use(&self, rfbm: ComponentSet) -> ComponentSet {
-        self.in_use()
-            .union(self.mxcsr_as_component())
-            .intersection(rfbm)
+    /// What XGETBV(1) finds in use, and SSE with an MXCSR that is not initial.
+    fn in_use_with_mxcsr(&self) -> ComponentSet {
+        let in_use = self.in_use().union(self.mxcsr_as_component());
+        in_use.intersection(self.xcr0.components())
     }
 }
