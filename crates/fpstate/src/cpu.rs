@@ -295,7 +295,8 @@ impl<P: Processor> CpuFpu<P> {
                 state.saved_from(self.id);
                 self.set_registers(RegisterContent::CopyOf(state.id()));
             }
-            (Save::Registers { .. } | Save::AlreadyInMemory | Save::Nothing, _) => {}
+            (Save::Registers { .. }, None)
+            | (Save::AlreadyInMemory | Save::Deferred | Save::Nothing, _) => {}
         }
     }
 

@@ -125,7 +125,29 @@ pub fn decide_restore(
     Ok((xfd, restore))
 }
 
-/// Decides the exchange of `outgoing` for `incoming`: both directions of a guest switch.
+/// Decides the exchange of a thread's own state for a guest's. Deferred, it leaves the registers to the
+/// thread: what they hold is saved when they are needed, by whoever needs them.
+///
+/// # Errors
+/// As [`decide_save`] and [`decide_restore`].
+#[inline]
+pub fn decide_entry(
+    own: StateFacts,
+    guest: StateFacts,
+    cpu: CpuFacts,
+    restoring: Restoring,
+) -> Result<Switch, SwitchError> {
+    let switch = decide_exchange(own, guest, cpu, restoring)?;
+    Ok(match (restoring, switch.save) {
+        (Restoring::Deferred, Save::Registers { .. }) => Switch {
+            save: Save::Deferred,
+            ..switch
+        },
+        _ => switch,
+    })
+}
+
+/// Decides the exchange of `outgoing` for `incoming`, with `outgoing` in memory at the end.
 ///
 /// # Errors
 /// As [`decide_save`] and [`decide_restore`].
@@ -150,7 +172,7 @@ impl CpuFacts {
                 registers: RegisterContent::CopyOf(state),
                 ..self
             },
-            Save::AlreadyInMemory | Save::Nothing => self,
+            Save::AlreadyInMemory | Save::Deferred | Save::Nothing => self,
         }
     }
 }

@@ -3,6 +3,10 @@
 //! What moves is the [`Fpstate`] value - a pointer to the area and the few words that belong to it.
 //! No byte of an area is copied. Registers are saved only if they hold the only copy, and the
 //! incoming state is restored at once or at the last moment before it is used.
+//!
+//! An entry that is deferred touches no register: the thread's own state, though parked, stays in them
+//! until the guest's is restored, the thread is switched away from, or the kernel needs them. Whoever
+//! leaves before that has swapped two pointers and swapped them back.
 
 use core::fmt;
 use core::mem;
@@ -10,7 +14,7 @@ use core::mem;
 use fpstate_arch::processor::Processor;
 
 use crate::cpu::CpuFpu;
-use crate::decision::{Decided, decide_exchange};
+use crate::decision::{Decided, decide_entry, decide_exchange};
 use crate::guest::GuestFpu;
 use crate::ownership::StateId;
 use crate::state::Fpstate;
@@ -53,7 +57,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             return Err(EnterError::GuestInUse { guest: guest.id() });
         };
         let incoming = incoming.facts();
-        decide_exchange(self.active.facts(), incoming, cpu.facts(), restoring)
+        decide_entry(self.active.facts(), incoming, cpu.facts(), restoring)
             .map(|switch| (switch, incoming))
             .map_err(EnterError::Switch)
     }

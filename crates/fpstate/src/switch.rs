@@ -25,7 +25,9 @@ pub enum Restoring {
     /// As part of the switch.
     Now,
     /// At the last moment before the registers are used:
-    /// [`ThreadFpu::restore_before_use`](crate::ThreadFpu::restore_before_use).
+    /// [`ThreadFpu::restore_before_use`](crate::ThreadFpu::restore_before_use). On the way into a guest
+    /// the save of the thread's own state is put off with it: an entry that leaves at once does
+    /// neither.
     Deferred,
 }
 
@@ -41,6 +43,8 @@ pub enum Save {
     },
     /// Skipped: its area holds it already.
     AlreadyInMemory,
+    /// Put off until the registers are needed: they go on holding the only copy.
+    Deferred,
     /// There is no state to save, or the hardware keeps it.
     Nothing,
 }

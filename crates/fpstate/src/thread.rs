@@ -7,7 +7,7 @@ use fpstate_arch::processor::Processor;
 
 use crate::area::{AreaError, XsaveArea};
 use crate::cpu::CpuFpu;
-use crate::decision::{Decided, decide_restore, decide_save};
+use crate::decision::{Decided, decide_exchange, decide_restore, decide_save};
 use crate::image::StandardImage;
 use crate::import::{ImportError, NotInMemory};
 use crate::layout::LayoutError;
@@ -62,6 +62,42 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         }
     }
 
+    /// The state of this thread whose only copy registers hold: the active one, or its own while an entry
+    /// into a guest is deferred.
+    #[must_use]
+    pub const fn only_in_registers(&self) -> Option<&Fpstate<'e, S>> {
+        let state = self.to_save();
+        match state.residence() {
+            Residence::Registers(_) => Some(state),
+            Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Sealed => None,
+        }
+    }
+
+    /// The thread's own state while it is parked and yet in registers: an entry into a guest was
+    /// deferred, and nobody has needed the registers since.
+    pub(crate) const fn put_off(&self) -> Option<&Fpstate<'e, S>> {
+        match &self.parked {
+            Some(own) if matches!(own.residence(), Residence::Registers(_)) => Some(own),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The state whose only copy registers may hold.
+    pub(crate) const fn to_save(&self) -> &Fpstate<'e, S> {
+        match self.put_off() {
+            Some(own) => own,
+            None => &self.active,
+        }
+    }
+
+    /// As [`to_save`](Self::to_save).
+    pub(crate) const fn to_save_mut(&mut self) -> &mut Fpstate<'e, S> {
+        match &mut self.parked {
+            Some(own) if matches!(own.residence(), Residence::Registers(_)) => own,
+            Some(_) | None => &mut self.active,
+        }
+    }
+
     /// Whether `cpu`'s registers hold the active state, so that user code or the guest may run.
     #[must_use]
     pub fn is_in_registers_of(&self, cpu: &CpuFpu<impl Processor>) -> bool {
@@ -92,7 +128,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     }
 
     /// Before the thread leaves this CPU: saves the active state if the registers hold the only
-    /// copy. They keep holding a copy, so a return to an untouched CPU restores nothing.
+    /// copy, or the own one while an entry into a guest is deferred. They keep holding a copy, so a return to an untouched CPU restores nothing.
     ///
     /// # Errors
     /// [`SwitchError`]; the state is where it was.
@@ -101,12 +137,12 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
         let switch = self.plan_save(cpu)?;
-        cpu.carry_out(switch, Some(&mut self.active), None)?;
+        cpu.carry_out(switch, Some(self.to_save_mut()), None)?;
         Ok(switch)
     }
 
     pub(crate) fn plan_save(&self, cpu: &CpuFpu<impl Processor>) -> Result<Switch, SwitchError> {
-        let save = decide_save(self.active.facts(), cpu.facts())?;
+        let save = decide_save(self.to_save().facts(), cpu.facts())?;
         Ok(Switch {
             save,
             ..Switch::NOTHING
@@ -124,7 +160,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let switch = self.plan_save(cpu)?;
         Ok(Decided::new(
             switch,
-            Some(self.active.facts()),
+            Some(self.to_save().facts()),
             None,
             (cpu.id(), cpu.uses()),
         ))
@@ -141,12 +177,13 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         decided: Decided,
     ) -> Result<(), SwitchError> {
         decided.require_current(self.decide_save_before_switch(cpu)?)?;
-        cpu.note(decided.switch(), Some(&mut self.active), None);
+        cpu.note(decided.switch(), Some(self.to_save_mut()), None);
         Ok(())
     }
 
     /// At the last moment before user code or a guest uses the registers: restores the active state
-    /// unless they hold it. Linux's `switch_fpu_return()`.
+    /// unless they hold it. Linux's `switch_fpu_return()`. While an entry into a guest is deferred, the
+    /// own state is saved first.
     ///
     /// # Errors
     /// [`SwitchError`]; the state stays in memory.
@@ -155,11 +192,15 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
         let switch = self.plan_restore(cpu)?;
-        cpu.carry_out(switch, None, Some(&mut self.active))?;
+        cpu.carry_out(switch, put_off(&mut self.parked), Some(&mut self.active))?;
         Ok(switch)
     }
 
     fn plan_restore(&self, cpu: &CpuFpu<impl Processor>) -> Result<Switch, SwitchError> {
+        if let Some(own) = self.put_off() {
+            let (own, guest) = (own.facts(), self.active.facts());
+            return decide_exchange(own, guest, cpu.facts(), Restoring::Now);
+        }
         let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
         Ok(Switch {
             save: Save::Nothing,
@@ -179,7 +220,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let switch = self.plan_restore(cpu)?;
         Ok(Decided::new(
             switch,
-            None,
+            self.put_off().map(Fpstate::facts),
             Some(self.active.facts()),
             (cpu.id(), cpu.uses()),
         ))
@@ -196,7 +237,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         decided: Decided,
     ) -> Result<(), SwitchError> {
         decided.require_current(self.decide_restore_before_use(cpu)?)?;
-        cpu.note(decided.switch(), None, Some(&mut self.active));
+        cpu.note(
+            decided.switch(),
+            put_off(&mut self.parked),
+            Some(&mut self.active),
+        );
         Ok(())
     }
 
@@ -220,10 +265,18 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// Drops the content of the active state, wherever it is: it takes its initial configuration
     /// (unless the hardware keeps it). For a state whose only copy was lost, with a CPU that went
     /// offline or by [`CpuFpu::discard_registers`]. A CPU other than `cpu` that still holds the only
-    /// copy needs that call, too.
+    /// copy needs that call, too. While an entry into a guest is deferred, what was lost is the own
+    /// state: [`discard_own`](Self::discard_own).
     pub fn discard_active(&mut self, cpu: &mut CpuFpu<impl Processor>) {
         cpu.forget(self.active.id());
         self.active.reset();
+    }
+
+    /// The same for the thread's own state, active or parked.
+    pub fn discard_own(&mut self, cpu: &mut CpuFpu<impl Processor>) {
+        let own = self.parked.as_mut().unwrap_or(&mut self.active);
+        cpu.forget(own.id());
+        own.reset();
     }
 
     /// A new thread with a copy of this one's own state, in `child`'s memory. Components without
@@ -236,7 +289,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         mut child: Fpstate<'e, S>,
     ) -> Result<Self, (ForkError, Fpstate<'e, S>)> {
-        if self.parked.is_none() {
+        if self.parked.is_none() || self.put_off().is_some() {
             // The parent goes on using its registers: after the save they hold a copy, and the
             // restore before its next use is skipped.
             if let Err(error) = self.save_before_switch(cpu) {
@@ -324,6 +377,15 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             | Residence::Sealed => Ok(()),
         }
     }
+}
+
+/// As [`ThreadFpu::put_off`], beside a borrow of the active state.
+fn put_off<'a, 'e, S: AreaStorage>(
+    parked: &'a mut Option<Fpstate<'e, S>>,
+) -> Option<&'a mut Fpstate<'e, S>> {
+    parked
+        .as_mut()
+        .filter(|own| matches!(own.residence(), Residence::Registers(_)))
 }
 
 /// Why a thread cannot be forked.

@@ -98,7 +98,7 @@ impl Script {
                     });
                 }
             }
-            Save::AlreadyInMemory => counts.saves_skipped += 1,
+            Save::AlreadyInMemory | Save::Deferred => counts.saves_skipped += 1,
             Save::Nothing => {}
         }
         self.steps.extend(xfd.map(Step::WriteXfd));
