@@ -99,6 +99,22 @@ const SCHEDULING: &[Kind] = &[
     Kind::Hotplug,
 ];
 
+/// What happens to a vCPU whose VMM does as it likes.
+const VMM: &[Kind] = &[
+    Kind::Enter,
+    Kind::GuestWrite,
+    Kind::GuestTiles,
+    Kind::GuestXfd,
+    Kind::GuestControl,
+    Kind::Grow,
+    Kind::Shrink,
+    Kind::VmmXfd,
+    Kind::VmmImage,
+    Kind::VmmOffer,
+    Kind::Init,
+    Kind::Renew,
+];
+
 impl Scope {
     /// All of them.
     pub const ALL: &'static [Self] = &[
@@ -205,20 +221,7 @@ impl Scope {
             guests: &[Offered::Tiles],
             boot: Boot::Reset,
             spare: 1,
-            kinds: &[
-                Kind::Enter,
-                Kind::GuestWrite,
-                Kind::GuestTiles,
-                Kind::GuestXfd,
-                Kind::GuestControl,
-                Kind::Grow,
-                Kind::Shrink,
-                Kind::VmmXfd,
-                Kind::VmmImage,
-                Kind::VmmOffer,
-                Kind::Init,
-                Kind::Renew,
-            ],
+            kinds: VMM,
         },
         Self {
             name: "life",
@@ -248,6 +251,38 @@ impl Scope {
             boot: Boot::Everything,
             spare: 1,
             kinds: &[Kind::Write, Kind::UseTiles, Kind::Grow, Kind::Frame],
+        },
+        Self {
+            name: "vcpu-life",
+            about: "a vCPU thread that forks, executes programs, gets signals and ends, on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Unborn],
+            guests: &[Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::Fork,
+                Kind::Exec,
+                Kind::Exit,
+                Kind::Frame,
+                Kind::Renew,
+            ],
+        },
+        Self {
+            name: "vmm-two-cpus",
+            about: "what vmm has, and another CPU",
+            size: Size::Long,
+            cpus: 2,
+            threads: &[Role::Vcpu],
+            guests: &[Offered::Tiles],
+            boot: Boot::Reset,
+            spare: 1,
+            kinds: VMM,
         },
         Self {
             name: "crowd",
