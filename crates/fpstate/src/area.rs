@@ -3,7 +3,7 @@
 use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
-use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
+use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
 use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format, XSAVE_HEADER_LEN, XsaveHeader};
 
 use crate::layout::Layout;
@@ -185,6 +185,33 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         if let Some(field) = field {
             *field = header.to_bytes();
         }
+    }
+
+    /// Every component in its initial configuration but for the x87 control word and the control bits of
+    /// MXCSR. Nothing is set aside.
+    #[inline]
+    pub(crate) fn keep_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
+        self.set_aside = ComponentSet::EMPTY;
+        let control = mxcsr.control();
+        if control == Mxcsr::INITIAL && fcw == INITIAL_FCW && self.layout.format() == Format::Compacted
+        {
+            // Its legacy region is not read.
+            self.set_xstate_bv(ComponentSet::EMPTY);
+            return;
+        }
+        self.write_legacy(&LegacyRegion {
+            fcw,
+            mxcsr: control,
+            ..LegacyRegion::INITIAL
+        });
+        let mut live = ComponentSet::EMPTY;
+        if fcw != INITIAL_FCW {
+            live = live.with(Component::X87);
+        }
+        if control != Mxcsr::INITIAL {
+            live = live.with(Component::Sse);
+        }
+        self.set_xstate_bv(live);
     }
 
     /// The bytes of an extended component, or `None` where it is in its initial configuration or

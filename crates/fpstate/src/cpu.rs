@@ -201,10 +201,18 @@ impl<P: Processor> CpuFpu<P> {
     ) -> Result<(), SwitchError> {
         let Switch { save, xfd, restore } = switch;
         let mut in_use = None;
-        if let (Save::Registers { instruction, rfbm }, Some(outgoing)) = (save, &mut outgoing) {
-            in_use = self
-                .save_registers(instruction, outgoing.save_target(), rfbm)
-                .map_err(SwitchError::Fault)?;
+        match (save, &mut outgoing) {
+            (Save::Registers { instruction, rfbm }, Some(outgoing)) => {
+                in_use = self
+                    .save_registers(instruction, outgoing.save_target(), rfbm)
+                    .map_err(SwitchError::Fault)?;
+            }
+            (Save::ControlWords, Some(outgoing)) => {
+                let mxcsr = self.processor.stmxcsr().map_err(SwitchError::Fault)?;
+                let fcw = self.processor.fnstcw().map_err(SwitchError::Fault)?;
+                outgoing.keep_control_words(mxcsr, fcw);
+            }
+            _ => {}
         }
         self.note_save(save, outgoing);
         if let Some(xfd) = xfd {
@@ -295,7 +303,11 @@ impl<P: Processor> CpuFpu<P> {
                 state.saved_from(self.id);
                 self.set_registers(RegisterContent::CopyOf(state.id()));
             }
-            (Save::Registers { .. }, None)
+            (Save::ControlWords, Some(state)) => {
+                state.kept_in_memory();
+                self.set_registers(RegisterContent::Nobody);
+            }
+            (Save::Registers { .. } | Save::ControlWords, None)
             | (Save::AlreadyInMemory | Save::Deferred | Save::Nothing, _) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Decides what a switch has to do: pure functions, which an explorer can enumerate.
 
+use fpstate_arch::component::ComponentSet;
 use fpstate_arch::xfd::Xfd;
 
 use crate::ownership::{CpuId, Residence, StateId};
@@ -125,8 +126,9 @@ pub fn decide_restore(
     Ok((xfd, restore))
 }
 
-/// Decides the exchange of a thread's own state for a guest's. Deferred, it leaves the registers to the
-/// thread: what they hold is saved when they are needed, by whoever needs them.
+/// Decides the exchange of a thread's own state for a guest's, where the host keeps nothing in
+/// `volatile` but the control words. Deferred, it leaves the registers to the thread: what they
+/// hold is saved when they are needed, by whoever needs them.
 ///
 /// # Errors
 /// As [`decide_save`] and [`decide_restore`].
@@ -135,16 +137,17 @@ pub fn decide_entry(
     own: StateFacts,
     guest: StateFacts,
     cpu: CpuFacts,
-    restoring: Restoring,
+    (restoring, volatile): (Restoring, ComponentSet),
 ) -> Result<Switch, SwitchError> {
-    let switch = decide_exchange(own, guest, cpu, restoring)?;
-    Ok(match (restoring, switch.save) {
-        (Restoring::Deferred, Save::Registers { .. }) => Switch {
-            save: Save::Deferred,
-            ..switch
-        },
-        _ => switch,
-    })
+    let save = match (decide_save(own, cpu)?, restoring) {
+        (Save::Registers { .. }, Restoring::Deferred) => Save::Deferred,
+        (Save::Registers { .. }, Restoring::Now) if volatile.contains_all(own.components) => {
+            Save::ControlWords
+        }
+        (save, _) => save,
+    };
+    let (xfd, restore) = decide_restore(guest, cpu.after(save, own.id), restoring)?;
+    Ok(Switch { save, xfd, restore })
 }
 
 /// Decides the exchange of `outgoing` for `incoming`, with `outgoing` in memory at the end.
@@ -170,6 +173,11 @@ impl CpuFacts {
         match save {
             Save::Registers { .. } => Self {
                 registers: RegisterContent::CopyOf(state),
+                ..self
+            },
+            // Of what they hold, memory has but a part.
+            Save::ControlWords => Self {
+                registers: RegisterContent::Nobody,
                 ..self
             },
             Save::AlreadyInMemory | Save::Deferred | Save::Nothing => self,
@@ -264,7 +272,6 @@ mod tests {
     use crate::ownership::Identities;
     use fpstate_arch::ErrorPointers;
     use fpstate_arch::component::Component;
-    use fpstate_arch::component::ComponentSet;
     use fpstate_arch::cpuid::CpuidRegisters;
     use fpstate_arch::enumeration::Enumeration;
     use fpstate_arch::xsave_header::Format;

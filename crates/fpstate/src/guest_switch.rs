@@ -11,11 +11,14 @@
 use core::fmt;
 use core::mem;
 
+use fpstate_arch::component::ComponentSet;
 use fpstate_arch::processor::Processor;
 
 use crate::cpu::CpuFpu;
 use crate::decision::{Decided, decide_entry, decide_exchange};
 use crate::guest::GuestFpu;
+use crate::host_side::sealed::Sealed;
+use crate::host_side::{HostSide, LiveRegisters};
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -36,7 +39,21 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Switch, EnterError> {
-        let (switch, _) = self.plan_entry(guest, cpu, restoring)?;
+        self.enter_guest_as::<LiveRegisters>(guest, cpu, restoring)
+    }
+
+    /// The same for a host that keeps in registers what its type says. Deferred, nothing is saved;
+    /// [`restore_before_use_as`](Self::restore_before_use_as) is for that.
+    ///
+    /// # Errors
+    /// As [`enter_guest`](Self::enter_guest).
+    pub fn enter_guest_as<H: HostSide>(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> Result<Switch, EnterError> {
+        let (switch, _) = self.plan_entry(guest, cpu, (restoring, H::VOLATILE))?;
         let incoming = guest.fpstate.as_mut();
         cpu.carry_out(switch, Some(&mut self.active), incoming)
             .map_err(EnterError::Switch)?;
@@ -48,7 +65,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &self,
         guest: &GuestFpu<'e, S>,
         cpu: &CpuFpu<impl Processor>,
-        restoring: Restoring,
+        how: (Restoring, ComponentSet),
     ) -> Result<(Switch, StateFacts), EnterError> {
         if let Some(running) = self.running_guest() {
             return Err(EnterError::AlreadyInGuest { running });
@@ -57,7 +74,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             return Err(EnterError::GuestInUse { guest: guest.id() });
         };
         let incoming = incoming.facts();
-        decide_entry(self.active.facts(), incoming, cpu.facts(), restoring)
+        decide_entry(self.active.facts(), incoming, cpu.facts(), how)
             .map(|switch| (switch, incoming))
             .map_err(EnterError::Switch)
     }
@@ -72,7 +89,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Decided, EnterError> {
-        let (switch, incoming) = self.plan_entry(guest, cpu, restoring)?;
+        let live = (restoring, LiveRegisters::VOLATILE);
+        let (switch, incoming) = self.plan_entry(guest, cpu, live)?;
         Ok(Decided::new(
             switch,
             Some(self.active.facts()),

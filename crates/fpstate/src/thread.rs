@@ -7,7 +7,9 @@ use fpstate_arch::processor::Processor;
 
 use crate::area::{AreaError, XsaveArea};
 use crate::cpu::CpuFpu;
-use crate::decision::{Decided, decide_exchange, decide_restore, decide_save};
+use crate::decision::{Decided, decide_entry, decide_restore, decide_save};
+use crate::host_side::sealed::Sealed;
+use crate::host_side::{HostSide, LiveRegisters};
 use crate::image::StandardImage;
 use crate::import::{ImportError, NotInMemory};
 use crate::layout::LayoutError;
@@ -191,15 +193,31 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &mut self,
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
-        let switch = self.plan_restore(cpu)?;
+        self.restore_before_use_as::<LiveRegisters>(cpu)
+    }
+
+    /// The same for a host that keeps in registers what its type says, while an entry into a guest is
+    /// deferred; at other times there is no difference.
+    ///
+    /// # Errors
+    /// As [`restore_before_use`](Self::restore_before_use).
+    pub fn restore_before_use_as<H: HostSide>(
+        &mut self,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, SwitchError> {
+        let switch = self.plan_restore(cpu, H::VOLATILE)?;
         cpu.carry_out(switch, put_off(&mut self.parked), Some(&mut self.active))?;
         Ok(switch)
     }
 
-    fn plan_restore(&self, cpu: &CpuFpu<impl Processor>) -> Result<Switch, SwitchError> {
+    fn plan_restore(
+        &self,
+        cpu: &CpuFpu<impl Processor>,
+        volatile: ComponentSet,
+    ) -> Result<Switch, SwitchError> {
         if let Some(own) = self.put_off() {
             let (own, guest) = (own.facts(), self.active.facts());
-            return decide_exchange(own, guest, cpu.facts(), Restoring::Now);
+            return decide_entry(own, guest, cpu.facts(), (Restoring::Now, volatile));
         }
         let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
         Ok(Switch {
@@ -217,7 +235,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         &self,
         cpu: &CpuFpu<impl Processor>,
     ) -> Result<Decided, SwitchError> {
-        let switch = self.plan_restore(cpu)?;
+        let switch = self.plan_restore(cpu, LiveRegisters::VOLATILE)?;
         Ok(Decided::new(
             switch,
             self.put_off().map(Fpstate::facts),
