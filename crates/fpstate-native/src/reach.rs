@@ -49,12 +49,14 @@ impl Reach {
 
     /// XSAVE and XSAVEOPT of no more than `set`. It may hold components that XCR0 does not: the
     /// reach only grows with the set.
+    #[inline]
     pub(crate) fn require_standard(&mut self, set: ComponentSet, len: usize) -> Result<(), Fault> {
         within(self.standard(set), len)
     }
 
     /// XSAVEC and XSAVES of no more than `set`. A larger set pushes no component towards byte 0, so
     /// here too the reach only grows with it.
+    #[inline]
     pub(crate) fn require_compacted(&mut self, set: ComponentSet, len: usize) -> Result<(), Fault> {
         within(self.compacted(set), len)
     }
@@ -64,6 +66,7 @@ impl Reach {
     /// The components that have room are looked at first, for they seldom change; only where they
     /// do not fit is it asked which of them the instruction would operate on (SDM 1, 13.13): those
     /// in `rfbm` and in XSTATE_BV.
+    #[inline]
     pub(crate) fn require_restore(
         &mut self,
         area: &[u8],
@@ -81,6 +84,7 @@ impl Reach {
         Ok(header)
     }
 
+    #[inline]
     fn standard(&mut self, set: ComponentSet) -> usize {
         if self.standard.set != set {
             let reach = standard_reach(&self.enumeration, set);
@@ -89,6 +93,7 @@ impl Reach {
         self.standard.reach
     }
 
+    #[inline]
     fn compacted(&mut self, set: ComponentSet) -> usize {
         if self.compacted.set != set {
             let reach = compacted_reach(&self.enumeration, set, set);
@@ -99,11 +104,13 @@ impl Reach {
 }
 
 /// FXSAVE and FXRSTOR.
+#[inline]
 pub(crate) const fn require_legacy_region(len: usize) -> Result<(), Fault> {
     within(LEGACY_REGION_LEN, len)
 }
 
 /// Byte 0 at a multiple of `alignment`, a power of two; the instructions raise #GP otherwise.
+#[inline]
 pub(crate) fn require_alignment(area: &[u8], alignment: usize) -> Result<(), Fault> {
     if area.as_ptr().addr() & alignment.wrapping_sub(1) == 0 {
         Ok(())
@@ -112,6 +119,7 @@ pub(crate) fn require_alignment(area: &[u8], alignment: usize) -> Result<(), Fau
     }
 }
 
+#[inline]
 const fn within(reach: usize, len: usize) -> Result<(), Fault> {
     if reach <= len {
         Ok(())
@@ -120,6 +128,7 @@ const fn within(reach: usize, len: usize) -> Result<(), Fault> {
     }
 }
 
+#[inline]
 fn header_of(area: &[u8]) -> Result<XsaveHeader, Fault> {
     area.get(LEGACY_REGION_LEN..)
         .and_then(<[u8]>::first_chunk)
