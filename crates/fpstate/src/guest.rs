@@ -128,6 +128,7 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
     }
 
     /// The state comes back from a thread.
+    #[inline(always)]
     pub(crate) fn come_back(&mut self, fpstate: Fpstate<'e, S>) {
         let grown_by = fpstate.grown_by();
         self.unused_exits = match fpstate.in_memory() {

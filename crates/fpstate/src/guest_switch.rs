@@ -61,6 +61,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(switch)
     }
 
+    #[inline(always)]
     fn plan_entry(
         &self,
         guest: &GuestFpu<'e, S>,
@@ -125,6 +126,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(())
     }
 
+    #[inline(always)]
     fn take_in(&mut self, guest: &mut GuestFpu<'e, S>) {
         if let Some(incoming) = guest.fpstate.take() {
             self.parked = Some(mem::replace(&mut self.active, incoming));
@@ -149,6 +151,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(switch)
     }
 
+    #[inline(always)]
     fn plan_leave(
         &self,
         asked: StateId,
@@ -228,6 +231,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(GuestFpu::new(mem::replace(&mut self.active, own)))
     }
 
+    #[inline(always)]
     fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
         if let Some(own) = self.parked.take() {
             guest.come_back(mem::replace(&mut self.active, own));
