@@ -139,12 +139,10 @@ pub fn decide_entry(
     cpu: CpuFacts,
     (restoring, volatile): (Restoring, ComponentSet),
 ) -> Result<Switch, SwitchError> {
-    let save = match (decide_save(own, cpu)?, restoring) {
-        (Save::Registers { .. }, Restoring::Deferred) => Save::Deferred,
-        (Save::Registers { .. }, Restoring::Now) if volatile.contains_all(own.components) => {
-            Save::ControlWords
-        }
-        (save, _) => save,
+    let save = match decide_save(own, cpu)? {
+        Save::Registers { .. } if restoring == Restoring::Deferred => Save::Deferred,
+        Save::Registers { .. } if volatile.contains_all(own.components) => Save::ControlWords,
+        save => save,
     };
     let (xfd, restore) = decide_restore(guest, cpu.after(save, own.id), restoring)?;
     Ok(Switch { save, xfd, restore })
@@ -202,7 +200,7 @@ fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchEr
     if state.format == needed && cpu.switched.contains_all(state.components) && missing.is_empty() {
         Ok(())
     } else {
-        Err(unfit(&state, &cpu))
+        Err(unfit(state, cpu))
     }
 }
 
@@ -221,10 +219,9 @@ fn without_room(state: StateFacts, cpu: CpuFacts) -> ComponentSet {
         .difference(cpu.instructions.guest_only())
 }
 
-/// Why `state` does not fit. Not in the way of those that do.
-#[cold]
-#[inline(never)]
-fn unfit(state: &StateFacts, cpu: &CpuFacts) -> SwitchError {
+/// Why `state` does not fit.
+#[inline(always)]
+fn unfit(state: StateFacts, cpu: CpuFacts) -> SwitchError {
     let needed = cpu.instructions.save().format();
     if state.format != needed {
         return SwitchError::OtherFormat {
@@ -244,7 +241,7 @@ fn unfit(state: &StateFacts, cpu: &CpuFacts) -> SwitchError {
     SwitchError::NoRoom {
         cpu: cpu.id,
         found,
-        missing: without_room(*state, *cpu),
+        missing: without_room(state, cpu),
     }
 }
 
@@ -258,14 +255,13 @@ pub(crate) fn require_only_copy(
     if holder == cpu.id && cpu.registers == RegisterContent::OnlyCopyOf(state.id) {
         Ok(())
     } else {
-        Err(not_there(state.id, holder, &cpu))
+        Err(not_there(state.id, holder, cpu))
     }
 }
 
 /// Why `state`, which should be in `holder`'s registers, is not in `cpu`'s.
-#[cold]
-#[inline(never)]
-fn not_there(state: StateId, holder: CpuId, cpu: &CpuFacts) -> SwitchError {
+#[inline(always)]
+fn not_there(state: StateId, holder: CpuId, cpu: CpuFacts) -> SwitchError {
     if holder == cpu.id {
         let (cpu, found) = (cpu.id, cpu.registers);
         return SwitchError::NotInRegisters { state, cpu, found };
