@@ -61,6 +61,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         }
     }
 
+    #[inline(always)]
     fn enter_now<H: HostSide>(
         &mut self,
         guest: &mut GuestFpu<'e, S>,
@@ -196,6 +197,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         }
     }
 
+    #[inline(always)]
     fn leave_now(
         &mut self,
         guest: &mut GuestFpu<'e, S>,
