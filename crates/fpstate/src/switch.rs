@@ -41,6 +41,9 @@ pub enum Save {
         /// Its requested-feature bitmap: the components of the outgoing area.
         rfbm: ComponentSet,
     },
+    /// The registers hold the only copy, of which a caller keeps the control words alone: STMXCSR, FNSTCW,
+    /// and an image with nothing else.
+    ControlWords,
     /// Skipped: its area holds it already.
     AlreadyInMemory,
     /// Put off until the registers are needed: they go on holding the only copy.

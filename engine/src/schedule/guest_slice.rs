@@ -304,7 +304,7 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
         match switch.save {
             Save::Registers { .. } => self.counts.saves += 1,
             Save::AlreadyInMemory | Save::Deferred => self.counts.saves_skipped += 1,
-            Save::Nothing => {}
+            Save::ControlWords | Save::Nothing => {}
         }
     }
 }

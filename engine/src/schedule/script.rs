@@ -99,7 +99,8 @@ impl Script {
                 }
             }
             Save::AlreadyInMemory | Save::Deferred => counts.saves_skipped += 1,
-            Save::Nothing => {}
+            // The engine's threads have live registers.
+            Save::ControlWords | Save::Nothing => {}
         }
         self.steps.extend(xfd.map(Step::WriteXfd));
         match restore {
