@@ -93,7 +93,7 @@ impl World<'_> {
                 Action::ReleaseTiles { cpu },
             ]);
         }
-        if self.scope.threads[slot] == Role::Vcpu {
+        if matches!(self.scope.threads[slot], Role::Vcpu | Role::VcpuTiles) {
             for (guest, state) in self.guests.iter().enumerate() {
                 if state.fpu.fpstate().is_some() {
                     actions.extend(How::ALL.map(|how| Action::Enter { cpu, guest, how }));

@@ -11,6 +11,8 @@ pub(super) enum Role {
     Tiles,
     /// It runs vCPUs.
     Vcpu,
+    /// It runs vCPUs, and its process asked for tiles of its own.
+    VcpuTiles,
     /// Nobody yet: it can be forked.
     Unborn,
 }
@@ -274,6 +276,49 @@ impl Scope {
             ],
         },
         Self {
+            name: "vcpu-growth",
+            about: "a vCPU and its thread, which uses tiles itself, on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::VcpuTiles],
+            guests: &[Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::UseTiles,
+                Kind::ReleaseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::Enter,
+                Kind::GuestWrite,
+            ],
+        },
+        Self {
+            name: "both-grow",
+            about: "a vCPU with tiles and its thread, which uses tiles itself, on one CPU",
+            size: Size::Suite,
+            cpus: 1,
+            threads: &[Role::VcpuTiles],
+            guests: &[Offered::Tiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Idle,
+                Kind::UseTiles,
+                Kind::ReleaseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::GuestTiles,
+                Kind::GuestXfd,
+            ],
+        },
+        Self {
             name: "vmm-two-cpus",
             about: "what vmm has, and another CPU",
             size: Size::Long,
@@ -344,7 +389,7 @@ impl Scope {
     /// Threads that differ by nothing but what they did are of one sort.
     pub(super) fn sorts_of_threads(&self) -> Vec<Sort> {
         let sort = |role: &Role| match role {
-            Role::Vcpu => Sort::RunsGuests,
+            Role::Vcpu | Role::VcpuTiles => Sort::RunsGuests,
             Role::Plain | Role::Tiles | Role::Unborn => Sort::Other,
         };
         self.threads.iter().map(sort).collect()
