@@ -23,7 +23,7 @@ fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, CpuFpu<Observed>, Pair<'_>, Co
     for kind in &cpus::ALL {
         let machine = Machine::ring0(kind);
         let (mut cpu, mut pair) = (observed(kind, &machine, 0), Pair::new(&machine));
-        let own = pair.use_registers(&mut cpu).unwrap();
+        let own = pair.use_registers(&mut cpu).expect("a restore");
         cpu.processor().take_trace();
         enter(&mut pair, &mut cpu);
         test(kind, cpu, pair, own);
@@ -32,7 +32,7 @@ fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, CpuFpu<Observed>, Pair<'_>, Co
 
 fn enter(pair: &mut Pair<'_>, cpu: &mut CpuFpu<Observed>) {
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.enter_guest(guest, cpu, LATER).unwrap();
+    thread.enter_guest(guest, cpu, LATER).expect("an entry");
     let here = Residence::Registers(cpu.id());
     assert_eq!(thread.own().residence(), here);
     assert_eq!(cpu.processor().take_trace(), []);
@@ -40,7 +40,7 @@ fn enter(pair: &mut Pair<'_>, cpu: &mut CpuFpu<Observed>) {
 
 fn leave(pair: &mut Pair<'_>, cpu: &mut CpuFpu<Observed>, restoring: Restoring) {
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.leave_guest(guest, cpu, restoring).unwrap();
+    thread.leave_guest(guest, cpu, restoring).expect("leaving");
 }
 
 fn save_of(machine: &Machine) -> Executed {

@@ -17,15 +17,17 @@ fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, CpuFpu<Observed>, Pair<'_>, Co
     for kind in &cpus::ALL {
         let machine = Machine::ring0(kind);
         let (mut cpu, mut pair) = (observed(kind, &machine, 0), Pair::new(&machine));
-        let own = pair.use_registers(&mut cpu).unwrap();
+        let own = pair.use_registers(&mut cpu).expect("a restore");
         let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-        let decided = thread.decide_enter_guest(guest, &cpu, LATER).unwrap();
+        let decided = thread
+            .decide_enter_guest(guest, &cpu, LATER)
+            .expect("an entry");
         let switch = decided.switch();
         let nothing = (Save::Deferred, None, Restore::Deferred);
         assert_eq!((switch.save, switch.xfd, switch.restore), nothing);
         thread
             .commit_enter_guest(guest, &mut cpu, LATER, decided)
-            .unwrap();
+            .expect("an entry");
         test(kind, cpu, pair, own);
     }
 }
@@ -41,17 +43,19 @@ fn carry_out<S: fpstate::AreaStorage>(
     let Save::Registers { instruction, rfbm } = switch.save else {
         panic!("{:?} instead of a save", switch.save);
     };
-    instruction.execute(cpu.processor(), own, rfbm).unwrap();
+    instruction
+        .execute(cpu.processor(), own, rfbm)
+        .expect("no fault");
     if let Some(xfd) = switch.xfd {
-        cpu.processor().write_xfd(xfd).unwrap();
+        cpu.processor().write_xfd(xfd).expect("no fault");
     }
     if let Restore::Area {
         instruction, rfbm, ..
     } = switch.restore
     {
-        let guest = Memory::holding(guest.unwrap());
+        let guest = Memory::holding(guest.expect("no fault"));
         let restored = instruction.execute(cpu.processor(), guest.bytes(), rfbm);
-        restored.unwrap();
+        restored.expect("no fault");
     }
 }
 

@@ -20,7 +20,7 @@ const LATER: Restoring = Restoring::Deferred;
 /// A thread that used everything but tiles, and asked for those.
 fn asked(machine: &Machine) -> (Pair<'_>, CpuFpu<ModelCpu>, Expansion<'_>, Contents) {
     let (mut pair, mut cpu) = (small_pair(machine), cpu(machine, 0));
-    pair.thread.restore_before_use(&mut cpu).unwrap();
+    pair.thread.restore_before_use(&mut cpu).expect("a restore");
     use_all(&mut pair, &mut cpu, threads_components(machine));
     let found = use_tiles(cpu.processor(), 1);
     assert_eq!(found, Err(Fault::DeviceNotAvailable));
@@ -35,29 +35,31 @@ fn asked(machine: &Machine) -> (Pair<'_>, CpuFpu<ModelCpu>, Expansion<'_>, Conte
 
 fn enter(pair: &mut Pair<'_>, cpu: &mut CpuFpu<ModelCpu>) {
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.enter_guest(guest, cpu, LATER).unwrap();
+    thread.enter_guest(guest, cpu, LATER).expect("an entry");
     let here = Residence::Registers(cpu.id());
     assert_eq!(thread.own().residence(), here);
 }
 
 fn leave(pair: &mut Pair<'_>, cpu: &mut CpuFpu<ModelCpu>) {
     let (thread, guest) = (&mut pair.thread, &mut pair.guest);
-    thread.leave_guest(guest, cpu, NOW).unwrap();
+    thread.leave_guest(guest, cpu, NOW).expect("leaving");
 }
 
 /// The own state has grown, and the entry is deferred.
 fn grown(machine: &Machine) -> (Pair<'_>, CpuFpu<ModelCpu>) {
     let (mut pair, mut cpu, expansion, _) = asked(machine);
     let larger = machine.memory();
-    pair.thread.expand(expansion, &mut cpu, larger).unwrap();
-    use_tiles(cpu.processor(), 5).unwrap();
+    pair.thread
+        .expand(expansion, &mut cpu, larger)
+        .expect("growth");
+    use_tiles(cpu.processor(), 5).expect("tiles");
     enter(&mut pair, &mut cpu);
     (pair, cpu)
 }
 
 fn register(cpu: &mut CpuFpu<ModelCpu>) -> ComponentSet {
     assert_shadow(cpu);
-    cpu.processor().read_xfd().unwrap()
+    cpu.processor().read_xfd().expect("IA32_XFD")
 }
 
 #[test]

@@ -330,6 +330,17 @@ impl Scope {
             kinds: VMM,
         },
         Self {
+            name: "vmm-beside",
+            about: "what vmm has, and a plain thread that wants the same CPU",
+            size: Size::Suite,
+            cpus: 1,
+            threads: &[Role::Vcpu, Role::Plain],
+            guests: &[Offered::Tiles],
+            boot: Boot::Reset,
+            spare: 1,
+            kinds: VMM,
+        },
+        Self {
             name: "crowd",
             about: "a vCPU thread with two vCPUs and two plain threads on two CPUs",
             size: Size::Long,
