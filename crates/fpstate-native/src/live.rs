@@ -11,7 +11,7 @@ use crate::extended_control::{XgetbvOperand, xgetbv};
 use crate::fxsave::{
     fninit, fnstcw, fxrstor64, fxsave64, ldmxcsr, overwrite_error_pointers, stmxcsr,
 };
-use crate::register_moves::{restore_by_moves, save_by_moves};
+use crate::register_moves::{ErrorPointersLeft, restore_by_moves, save_by_moves};
 use crate::tile::tilerelease;
 use crate::xsave_family::{xrstor64, xsave64, xsavec64, xsaveopt64};
 
@@ -54,9 +54,18 @@ impl LiveProcessor {
     pub unsafe fn assume_caller_saved() -> Self {
         Self {
             // SAFETY: 1, 2: promised as 1 and 2.
-            cpu: unsafe { AtCpl3::read() },
+            cpu: unsafe { AtCpl3::read(ErrorPointersLeft::Kept) },
             on_this_thread: PhantomData,
         }
+    }
+
+    /// The same, with `left` for the x87 error pointers of a CPU whose XGETBV(1) says nothing of them,
+    /// after a restore by moves. Unless told otherwise they are kept: all owners of the registers are
+    /// one process's, whose addresses are no secret to them.
+    #[must_use]
+    pub fn with_error_pointers(mut self, left: ErrorPointersLeft) -> Self {
+        self.cpu.leave_error_pointers(left);
+        self
     }
 
     /// What this CPU says of itself.
