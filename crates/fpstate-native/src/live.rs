@@ -260,6 +260,35 @@ mod tests {
     }
 
     #[test]
+    fn moves_are_of_the_registers_themselves() {
+        let mut cpu = processor();
+        let tried = cpu.replaced().intersection(ANY_BYTES);
+        if cpu.xgetbv_in_use().is_err() {
+            std::eprintln!("SKIPPED: no XGETBV(1) here");
+            return;
+        }
+        let on = cpu.enumeration().clone();
+        let mask = cpu.cpu.conditions.mxcsr_mask;
+        let len = on.standard_len().try_into().unwrap();
+        let (mut own, mut found) = (Area::zeroed(len), Area::zeroed(len));
+        let mut seeded = Random::seeded();
+        for _ in 0..200 {
+            let image = random_image(&mut seeded, &on, tried.without(Component::X87), mask);
+            found.set_header(&fpstate_arch::XsaveHeader::standard(ComponentSet::EMPTY));
+            cpu.xsave(own.bytes_mut(), ALL).unwrap();
+            // Otherwise x87 is the process's, and in use.
+            cpu.xrstor(image.bytes(), tried).unwrap();
+            let loaded = cpu.restore_by_moves(image.bytes(), tried, None);
+            let saved = cpu.save_by_moves(found.bytes_mut(), Format::Standard, tried);
+            cpu.xrstor(own.bytes(), ALL).unwrap();
+            assert!(matches!(loaded, Ok(Moved::Done { .. })), "{loaded:?}");
+            assert!(matches!(saved, Ok(Moved::Done { .. })), "{saved:?}");
+            assert_eq!(found.legacy().mxcsr, image.legacy().mxcsr);
+            assert_eq!(found.legacy().xmm[15], image.legacy().xmm[15]);
+        }
+    }
+
+    #[test]
     fn what_ring_0_alone_may_do_is_refused() {
         let mut cpu = processor();
         let refused = Err(Fault::GeneralProtection);
