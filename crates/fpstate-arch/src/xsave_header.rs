@@ -1,7 +1,7 @@
 //! Bytes 512 to 575 of an XSAVE area: the XSAVE header (SDM 1, 13.4.2).
 
 use crate::component::ComponentSet;
-use crate::legacy_region::LEGACY_REGION_LEN;
+use crate::legacy_region::{LEGACY_REGION_LEN, Writer};
 
 /// Length of the header in bytes.
 pub const XSAVE_HEADER_LEN: usize = 64;
@@ -117,14 +117,10 @@ impl XsaveHeader {
             reserved,
         } = self;
         let mut bytes = [0; XSAVE_HEADER_LEN];
-        let all = xstate_bv
-            .bits()
-            .to_le_bytes()
-            .into_iter()
-            .chain(xcomp_bv.to_le_bytes());
-        for (to, from) in bytes.iter_mut().zip(all.chain(*reserved)) {
-            *to = from;
-        }
+        let mut writer = Writer(&mut bytes);
+        writer.put(&xstate_bv.bits().to_le_bytes());
+        writer.put(&xcomp_bv.to_le_bytes());
+        writer.put(reserved);
         bytes
     }
 }
