@@ -8,11 +8,13 @@ use crate::area::MxcsrError;
 use crate::image_error::ImageError;
 
 /// Bytes 0 to 511, where there are so many.
+#[inline]
 pub(crate) fn legacy_of(bytes: &[u8]) -> Option<LegacyRegion> {
     bytes.first_chunk().map(LegacyRegion::from_bytes)
 }
 
 /// Bytes 512 to 575, where there are so many.
+#[inline]
 pub(crate) fn header_of(bytes: &[u8]) -> Option<XsaveHeader> {
     let header = bytes.get(LEGACY_REGION_LEN..)?.first_chunk()?;
     Some(XsaveHeader::from_bytes(header))

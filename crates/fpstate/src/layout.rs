@@ -163,6 +163,11 @@ impl<'e> Layout<'e> {
     }
 
     fn refuse_overlaps(&self) -> Result<(), LayoutError> {
+        match self.format {
+            Format::Standard => {}
+            // One component starts where another ends.
+            Format::Fxsave | Format::Compacted => return Ok(()),
+        }
         let mut places = self.extended_components();
         while let Some(first) = places.next() {
             let overlaps = |second: &Placed| second.offset < first.end && first.offset < second.end;
