@@ -81,6 +81,7 @@ impl XsaveHeader {
 
     /// Reads the header's 64 bytes.
     #[must_use]
+    #[inline]
     pub fn from_bytes(bytes: &[u8; XSAVE_HEADER_LEN]) -> Self {
         let [
             a,
@@ -110,6 +111,7 @@ impl XsaveHeader {
 
     /// The header's 64 bytes.
     #[must_use]
+    #[inline]
     pub fn to_bytes(&self) -> [u8; XSAVE_HEADER_LEN] {
         let Self {
             xstate_bv,

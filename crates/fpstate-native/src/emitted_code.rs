@@ -2,7 +2,9 @@
 //!
 //! Most of them cannot be executed in a test: they belong to ring 0.
 
-use crate::{cpuid::cpuid, extended_control, fxsave, msr, pkru, tile, xsave_family};
+use crate::{
+    cpuid::cpuid, extended_control, fxsave, msr, pkru, tile, timestamp::timestamp, xsave_family,
+};
 
 /// How an instruction is encoded (SDM 2).
 #[derive(Clone, Copy)]
@@ -15,7 +17,7 @@ enum Encoding {
     Memory(&'static [u8], u8),
 }
 
-const ENCODINGS: [(&str, Encoding); 21] = [
+const ENCODINGS: [(&str, Encoding); 22] = [
     ("fxsave64", Encoding::Rex(&[0x0f, 0xae], 0)),
     ("fxrstor64", Encoding::Rex(&[0x0f, 0xae], 1)),
     ("xsave64", Encoding::Rex(&[0x0f, 0xae], 4)),
@@ -37,6 +39,7 @@ const ENCODINGS: [(&str, Encoding); 21] = [
     ("rdmsr", Encoding::Plain(&[0x0f, 0x32])),
     ("wrmsr", Encoding::Plain(&[0x0f, 0x30])),
     ("cpuid", Encoding::Plain(&[0x0f, 0xa2])),
+    ("rdtsc", Encoding::Plain(&[0x0f, 0x31])),
 ];
 
 impl Encoding {
@@ -99,5 +102,6 @@ fn each_wrapper_is_the_instruction_of_its_name() {
         msr::rdmsr => "rdmsr",
         msr::wrmsr => "wrmsr",
         cpuid => "cpuid",
+        timestamp => "rdtsc",
     }
 }

@@ -28,6 +28,7 @@ impl XgetbvOperand {
 /// 1. The CPU has XSAVE and CR4.OSXSAVE is 1; otherwise #UD.
 /// 2. For [`XgetbvOperand::InUse`] CPUID.(0DH,1):EAX\[2\] is 1; otherwise #GP.
 #[must_use]
+#[inline]
 pub unsafe fn xgetbv(operand: XgetbvOperand) -> ComponentSet {
     let (low, high);
     // SAFETY: 1, 2: the caller's. The instruction writes EDX:EAX and touches no memory. It is not
@@ -52,6 +53,7 @@ pub unsafe fn xgetbv(operand: XgetbvOperand) -> ComponentSet {
 /// 3. The CPU that executes this supports the components of `xcr0`; otherwise #GP.
 /// 4. No code runs afterwards that was compiled for a component which `xcr0` disables: a vector
 ///    instruction of such a component raises #UD.
+#[inline]
 pub unsafe fn xsetbv(xcr0: Xcr0) {
     let (low, high) = xcr0.components().halves();
     // SAFETY: 1 to 4: the caller's. The instruction writes XCR0 alone. Without `nomem`, so that no

@@ -14,6 +14,7 @@ pub const FXSAVE_ALIGNMENT: usize = 16;
 /// 1. 512 bytes from `area` on are valid for writes.
 /// 2. `area` is a multiple of 16; otherwise #GP.
 /// 3. CR0.TS and CR0.EM are 0 and CR4.OSFXSR is 1; otherwise #NM, or no XMM in the area.
+#[inline]
 pub unsafe fn fxsave64(area: *mut u8) {
     // SAFETY: 1 to 3: the caller's. The instruction writes at most bytes 0 to 511 and no register.
     unsafe {
@@ -28,12 +29,14 @@ pub unsafe fn fxsave64(area: *mut u8) {
 /// 2. `area` is a multiple of 16; otherwise #GP.
 /// 3. CR0.TS and CR0.EM are 0 and CR4.OSFXSR is 1; otherwise #NM, or XMM unchanged.
 /// 4. Bytes 27:24 have no bit outside MXCSR_MASK; otherwise #GP.
-/// 5. No code depends on the registers that the instruction replaces: the program is compiled
-///    without them (soft-float), or what it expects is put back before compiled code goes on.
+/// 5. No code depends on the registers that the instruction replaces and that a call preserves
+///    (MXCSR, the x87 control word, an empty x87 stack): the program is compiled without them
+///    (soft-float), or what it expects is put back before compiled code goes on.
+#[inline]
 pub unsafe fn fxrstor64(area: *const u8) {
     // SAFETY: 1 to 5: the caller's. The instruction reads at most bytes 0 to 511.
     unsafe {
-        asm!("fxrstor64 [{area}]", area = in(reg) area, options(nostack, readonly));
+        asm!("fxrstor64 [{area}]", area = in(reg) area, clobber_abi("sysv64"), options(nostack, readonly));
     }
 }
 
@@ -42,6 +45,7 @@ pub unsafe fn fxrstor64(area: *const u8) {
 /// # Safety
 /// 1. CR0.TS and CR0.EM are 0; otherwise #NM.
 #[must_use]
+#[inline]
 pub unsafe fn fnstcw() -> u16 {
     let mut word = 0_u16;
     // SAFETY: 1: the caller's. The instruction writes the two bytes of `word`.
@@ -56,10 +60,11 @@ pub unsafe fn fnstcw() -> u16 {
 /// # Safety
 /// 1. CR0.TS and CR0.EM are 0; otherwise #NM.
 /// 2. As [`fxrstor64`], 5, for the x87 registers.
+#[inline]
 pub unsafe fn fninit() {
     // SAFETY: 1, 2: the caller's. The instruction touches no memory.
     unsafe {
-        asm!("fninit", options(nostack, nomem));
+        asm!("fninit", clobber_abi("sysv64"), options(nostack, nomem));
     }
 }
 
@@ -67,6 +72,7 @@ pub unsafe fn fninit() {
 ///
 /// # Safety
 /// As [`fninit`], 1 and 2.
+#[inline]
 pub unsafe fn overwrite_error_pointers() {
     static ZERO: u32 = 0;
     // SAFETY: 1, 2: the caller's. FNCLEX lets no pending exception stop the others, EMMS empties the
@@ -77,6 +83,7 @@ pub unsafe fn overwrite_error_pointers() {
             "emms",
             "fild dword ptr [{zero}]",
             zero = in(reg) &raw const ZERO,
+            clobber_abi("sysv64"),
             options(nostack, readonly),
         );
     }
@@ -88,6 +95,7 @@ pub unsafe fn overwrite_error_pointers() {
 /// 1. `mxcsr` has no bit outside MXCSR_MASK; otherwise #GP.
 /// 2. CR0.TS and CR0.EM are 0 and CR4.OSFXSR is 1; otherwise #NM or #UD.
 /// 3. As [`fxrstor64`], 5: compiled floating-point code expects its own rounding and masks.
+#[inline]
 pub unsafe fn ldmxcsr(mxcsr: Mxcsr) {
     let bits = mxcsr.bits();
     // SAFETY: 1 to 3: the caller's. The instruction reads the four bytes of `bits`.
@@ -101,6 +109,7 @@ pub unsafe fn ldmxcsr(mxcsr: Mxcsr) {
 /// # Safety
 /// 1. CR0.TS and CR0.EM are 0 and CR4.OSFXSR is 1; otherwise #NM or #UD.
 #[must_use]
+#[inline]
 pub unsafe fn stmxcsr() -> Mxcsr {
     let mut bits = 0u32;
     // SAFETY: 1: the caller's. The instruction writes the four bytes of `bits`.
@@ -115,6 +124,7 @@ pub unsafe fn stmxcsr() -> Mxcsr {
 /// # Safety
 /// 1. As [`fxsave64`], 3.
 #[must_use]
+#[inline]
 pub unsafe fn mxcsr_mask() -> u32 {
     #[repr(C, align(16))]
     struct Image([u8; LEGACY_REGION_LEN]);

@@ -34,11 +34,16 @@
 //! * [`msr`] - RDMSR and WRMSR of the three registers that concern extended state
 //! * [`pkru`] - RDPKRU, WRPKRU
 //! * [`tile`] - TILERELEASE
+//! * [`timestamp`](mod@timestamp) - RDTSC between two fences
 //! * [`fxsave`] - FXSAVE64, FXRSTOR64, FNINIT, LDMXCSR, STMXCSR
 //! * [`xsave_family`] - XSAVE64, XSAVEOPT64, XSAVEC64, XSAVES64, XRSTOR64, XRSTORS64
 //! * `reach` - how many bytes of an area an instruction can touch
+//! * `recent` - the last two answers to a question
+//! * [`register_moves`] - saves and restores by plain moves
 //! * [`ring0`] - [`Ring0Processor`], for a kernel or a hypervisor
 //! * `xrstor_conditions` - what makes XRSTOR raise #GP
+//! * `at_cpl3` - what the two processors below know of their CPU, and refuse
+//! * [`live`] - [`LiveProcessor`], for a process whose calls preserve no extended register
 //! * `hand_over` - registers that outlive a function call where the compiler uses them too
 //! * [`user`] - [`UserProcessor`], for an ordinary process
 
@@ -62,6 +67,8 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+mod at_cpl3;
+#[cfg(target_arch = "x86_64")]
 pub mod cpuid;
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
@@ -73,6 +80,8 @@ pub mod fxsave;
 #[cfg(target_arch = "x86_64")]
 mod hand_over;
 #[cfg(target_arch = "x86_64")]
+pub mod live;
+#[cfg(target_arch = "x86_64")]
 pub mod msr;
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
@@ -82,9 +91,15 @@ pub mod pkru;
 #[cfg(target_arch = "x86_64")]
 mod reach;
 #[cfg(target_arch = "x86_64")]
+mod recent;
+#[cfg(target_arch = "x86_64")]
+pub mod register_moves;
+#[cfg(target_arch = "x86_64")]
 pub mod ring0;
 #[cfg(target_arch = "x86_64")]
 pub mod tile;
+#[cfg(target_arch = "x86_64")]
+pub mod timestamp;
 #[cfg(target_arch = "x86_64")]
 pub mod user;
 #[cfg(target_arch = "x86_64")]
@@ -95,6 +110,10 @@ pub mod xsave_family;
 #[cfg(target_arch = "x86_64")]
 pub use cpuid::cpuid;
 #[cfg(target_arch = "x86_64")]
+pub use live::LiveProcessor;
+#[cfg(target_arch = "x86_64")]
 pub use ring0::Ring0Processor;
+#[cfg(target_arch = "x86_64")]
+pub use timestamp::timestamp;
 #[cfg(target_arch = "x86_64")]
 pub use user::UserProcessor;

@@ -2,17 +2,14 @@
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::{
-    Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, LegacyRegion, Mxcsr,
-    Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
+    ComponentSet, Enumeration, Fault, Format, Instruction, Moved, Mxcsr, Processor,
 };
 
+use crate::at_cpl3::{AtCpl3, given_at_cpl3};
 use crate::cpuid::cpuid;
-use crate::extended_control::{XgetbvOperand, xgetbv};
-use crate::fxsave::{FXSAVE_ALIGNMENT, mxcsr_mask};
 use crate::hand_over::{self, Block, Form, HandOver};
-use crate::pkru::rdpkru;
-use crate::reach::{Reach, require_alignment, require_legacy_region};
-use crate::xrstor_conditions::{BOTH_FORMATS, STANDARD_ONLY, XrstorConditions};
+use crate::reach::require_alignment;
+use crate::register_moves::Outcome;
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
 /// The extended state of a CPU at CPL 3, where the compiler uses the registers too.
@@ -35,8 +32,7 @@ use crate::xsave_family::XSAVE_ALIGNMENT;
 #[derive(Debug)]
 pub struct UserProcessor<'m> {
     hand_over: HandOver<'m>,
-    reach: Reach,
-    conditions: XrstorConditions,
+    pub(crate) cpu: AtCpl3,
 }
 
 impl<'m> UserProcessor<'m> {
@@ -64,44 +60,24 @@ impl<'m> UserProcessor<'m> {
     ///    System V ABI would let a function keep: it is not compiled for APX or MPX, and an AMX
     ///    tile configuration is not kept.
     pub unsafe fn assume_user_mode(hand_over: &'m mut [u8]) -> Result<Self, Fault> {
-        let enumeration = Enumeration::read(cpuid);
+        // SAFETY: 1, 2: promised as 1 and 2.
+        let cpu = unsafe { AtCpl3::read() };
         require_alignment(hand_over, XSAVE_ALIGNMENT)?;
-        let (reach, len) = (hand_over_len(&enumeration), hand_over.len());
+        let (reach, len) = (hand_over_len(cpu.enumeration()), hand_over.len());
         if len < reach {
             return Err(Fault::OutsideArea { reach, len });
         }
-        let xcr0 = if enumeration.has(Instruction::Xsave) && operating_system_uses_xsave() {
-            // SAFETY: 1: the line above. 2: not that operand.
-            unsafe { xgetbv(XgetbvOperand::Xcr0) }
-        } else {
-            ComponentSet::EMPTY
-        };
-        let form = if xcr0.contains_all(ComponentSet::LEGACY) {
-            let withheld = enumeration.xfd_components().union(THREADS_OWN);
-            Form::Xsave(xcr0.difference(withheld))
+        let form = if cpu.xcr0().contains_all(ComponentSet::LEGACY) {
+            Form::Xsave(cpu.own())
         } else {
             Form::Fxsave
         };
-        let mut reach = Reach::new(enumeration);
-        if let Form::Xsave(own) = form {
-            reach.require_standard(own, len)?;
-        }
-        let formats = if reach.enumeration().has(Instruction::Xsavec) {
-            BOTH_FORMATS
-        } else {
-            STANDARD_ONLY
-        };
         Ok(Self {
-            // SAFETY: 1: alignment and length are checked above, the length also by `reach`.
-            // 2: XGETBV answered, XCR0 has the components; those with XFD are not among them.
+            // SAFETY: 1: alignment and length are checked above: CPUID.(0DH,0):EBX is enough for
+            // every component in XCR0. 2: XGETBV answered, XCR0 has the components; those with XFD
+            // are not among them.
             hand_over: unsafe { HandOver::initial(hand_over, form) },
-            conditions: XrstorConditions {
-                xcr0,
-                // SAFETY: 1: promised as 1; an x86-64 operating system sets CR4.OSFXSR.
-                mxcsr_mask: unsafe { mxcsr_mask() },
-                formats,
-            },
-            reach,
+            cpu,
         })
     }
 
@@ -112,9 +88,7 @@ impl<'m> UserProcessor<'m> {
     /// 1. For as long as the value lives, the operating system lets this process use `components`:
     ///    on Linux `arch_prctl(ARCH_REQ_XCOMP_PERM)` succeeded for them.
     pub unsafe fn assume_permitted(&mut self, components: ComponentSet) {
-        let permitted = components
-            .intersection(self.enumeration().xfd_components())
-            .intersection(self.conditions.xcr0);
+        let permitted = self.cpu.permit(components);
         // SAFETY: 1: `hand_over_len` counts every component in XCR0. 2: XCR0 has them; 1.
         unsafe { self.hand_over.include(permitted) };
     }
@@ -122,7 +96,7 @@ impl<'m> UserProcessor<'m> {
     /// What this CPU says of itself.
     #[must_use]
     pub const fn enumeration(&self) -> &Enumeration {
-        self.reach.enumeration()
+        self.cpu.enumeration()
     }
 
     /// The components that a restore changes and that outlive a call; the others in XCR0 are the
@@ -132,24 +106,6 @@ impl<'m> UserProcessor<'m> {
         match self.hand_over.form() {
             Form::Xsave(own) => own,
             Form::Fxsave => ComponentSet::LEGACY,
-        }
-    }
-
-    /// #UD without the instruction, and for the XSAVE family without CR4.OSXSAVE.
-    fn require(&self, instruction: Instruction) -> Result<(), Fault> {
-        let usable = match instruction {
-            Instruction::Fxsave => true,
-            Instruction::Xsave
-            | Instruction::Xsaveopt
-            | Instruction::Xsavec
-            | Instruction::XgetbvInUse
-            | Instruction::Xsaves
-            | Instruction::Xfd => !self.conditions.xcr0.is_empty(),
-        };
-        if usable && self.enumeration().has(instruction) {
-            Ok(())
-        } else {
-            Err(Fault::InvalidOpcode)
         }
     }
 
@@ -187,29 +143,6 @@ impl<'m> UserProcessor<'m> {
     }
 }
 
-fn legacy_region(area: &[u8]) -> Result<&[u8; LEGACY_REGION_LEN], Fault> {
-    area.first_chunk().ok_or(Fault::OutsideArea {
-        reach: LEGACY_REGION_LEN,
-        len: area.len(),
-    })
-}
-
-/// What decides about the process's own accesses and branches.
-const THREADS_OWN: ComponentSet = ComponentSet::MPX.with(Component::Pkru);
-
-/// CPUID.1:ECX\[27\]: CR4.OSXSAVE.
-fn operating_system_uses_xsave() -> bool {
-    cpuid(1, 0).ecx & 1 << 27 != 0
-}
-
-/// CPUID.(7,0):ECX\[4\]: CR4.PKE.
-fn require_ospke() -> Result<(), Fault> {
-    match cpuid(7, 0).ecx & 1 << 4 {
-        0 => Err(Fault::InvalidOpcode),
-        _ => Ok(()),
-    }
-}
-
 fn hand_over_len(enumeration: &Enumeration) -> usize {
     usize::try_from(enumeration.standard_len_for_xcr0())
         .unwrap_or(usize::MAX)
@@ -217,124 +150,52 @@ fn hand_over_len(enumeration: &Enumeration) -> usize {
 }
 
 impl Processor for UserProcessor<'_> {
-    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidRegisters {
-        cpuid(leaf, subleaf)
-    }
-
-    fn xgetbv(&mut self) -> Result<ComponentSet, Fault> {
-        self.require(Instruction::Xsave)?;
-        // SAFETY: 1: the line above. 2: not that operand.
-        Ok(unsafe { xgetbv(XgetbvOperand::Xcr0) })
-    }
+    given_at_cpl3!();
 
     fn xgetbv_in_use(&mut self) -> Result<ComponentSet, Fault> {
-        self.require(Instruction::Xsave)?;
-        if !self.enumeration().has(Instruction::XgetbvInUse) {
-            return Err(Fault::GeneralProtection);
-        }
-        // SAFETY: the lines above: the CPU has the form, the operating system the instruction.
+        self.cpu.require_xgetbv_in_use()?;
+        // SAFETY: the line above: the CPU has the form, the operating system the instruction.
         unsafe { self.execute_on_registers(hand_over::XGETBV_IN_USE) }
     }
 
-    fn xsetbv(&mut self, _: Xcr0) -> Result<(), Fault> {
-        self.require(Instruction::Xsave)?;
-        Err(Fault::GeneralProtection)
-    }
-
-    fn read_xss(&mut self) -> Result<ComponentSet, Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
-    fn write_xss(&mut self, _: Xss) -> Result<(), Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
-    fn read_xfd(&mut self) -> Result<ComponentSet, Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
-    fn write_xfd(&mut self, _: Xfd) -> Result<(), Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
-    fn read_xfd_err(&mut self) -> Result<XfdErr, Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
-    fn write_xfd_err(&mut self, _: XfdErr) -> Result<(), Fault> {
-        Err(Fault::GeneralProtection)
-    }
-
     fn xsave(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsave)?;
-        require_alignment(area, XSAVE_ALIGNMENT)?;
-        let saved = rfbm.intersection(self.conditions.xcr0);
-        self.reach.require_standard(saved, area.len())?;
-        // SAFETY: `xsave64`, 1 to 3: the lines above, in the order 3, 2, 1.
+        let saved = self
+            .cpu
+            .require_standard_save(Instruction::Xsave, area, rfbm)?;
+        // SAFETY: `xsave64`, 1 to 3: the line above.
         unsafe { self.execute(hand_over::XSAVE, area, saved) }
     }
 
     fn xsaveopt(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsaveopt)?;
-        require_alignment(area, XSAVE_ALIGNMENT)?;
-        let saved = rfbm.intersection(self.conditions.xcr0);
-        self.reach.require_standard(saved, area.len())?;
-        // SAFETY: `xsaveopt64`, 1 to 3: the lines above, in the order 3, 2, 1.
+        let saved = self
+            .cpu
+            .require_standard_save(Instruction::Xsaveopt, area, rfbm)?;
+        // SAFETY: `xsaveopt64`, 1 to 3: the line above.
         unsafe { self.execute(hand_over::XSAVEOPT, area, saved) }
     }
 
     fn xsavec(&mut self, area: &mut [u8], rfbm: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsavec)?;
-        require_alignment(area, XSAVE_ALIGNMENT)?;
-        let saved = rfbm.intersection(self.conditions.xcr0);
-        self.reach.require_compacted(saved, area.len())?;
-        // SAFETY: `xsavec64`, 1 and 2: the lines above.
+        let saved = self.cpu.require_compacted_save(area, rfbm)?;
+        // SAFETY: `xsavec64`, 1 and 2: the line above.
         unsafe { self.execute(hand_over::XSAVEC, area, saved) }
     }
 
-    fn xsaves(&mut self, _: &mut [u8], _: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsaves)?;
-        Err(Fault::GeneralProtection)
-    }
-
     fn xrstor(&mut self, area: &[u8], rfbm: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsave)?;
-        require_alignment(area, XSAVE_ALIGNMENT)?;
-        let header = self.reach.require_restore(area, rfbm)?;
-        self.conditions.check(legacy_region(area)?, &header, rfbm)?;
-        let Form::Xsave(own) = self.hand_over.form() else {
-            return Err(Fault::InvalidOpcode);
-        };
-        let loaded = rfbm.intersection(header.xstate_bv).difference(own);
-        if loaded.intersects(self.enumeration().xfd_components()) {
-            return Err(Fault::DeviceNotAvailable);
-        }
-        let restored = rfbm.intersection(own);
-        // SAFETY: `xrstor64`, 1 and 2: the first three lines. 3: `conditions`, and the lines above;
-        // what is not handed over is not restored. 4: the block puts back what compiled code needs.
+        let restored = self.cpu.require_restore(area, rfbm)?;
+        // SAFETY: `xrstor64`, 1 to 3: the line above; what is not handed over is not restored. 4:
+        // the block puts back what compiled code needs.
         unsafe { self.execute_on_image(hand_over::XRSTOR, area, restored) }
     }
 
-    fn xrstors(&mut self, _: &[u8], _: ComponentSet) -> Result<(), Fault> {
-        self.require(Instruction::Xsaves)?;
-        Err(Fault::GeneralProtection)
-    }
-
     fn fxsave(&mut self, area: &mut [u8]) -> Result<(), Fault> {
-        self.require(Instruction::Fxsave)?;
-        require_alignment(area, FXSAVE_ALIGNMENT)?;
-        require_legacy_region(area.len())?;
-        // SAFETY: `fxsave64`, 1, 2: the two lines above. 3: promised as 1.
+        self.cpu.require_fxsave(area)?;
+        // SAFETY: `fxsave64`, 1, 2: the line above. 3: promised as 1.
         unsafe { self.execute(hand_over::FXSAVE, area, ComponentSet::EMPTY) }
     }
 
     fn fxrstor(&mut self, area: &[u8]) -> Result<(), Fault> {
-        self.require(Instruction::Fxsave)?;
-        require_alignment(area, FXSAVE_ALIGNMENT)?;
-        let legacy = legacy_region(area)?;
-        self.conditions
-            .check_mxcsr(LegacyRegion::from_bytes(legacy).mxcsr)?;
-        // SAFETY: `fxrstor64`, 1, 2, 4: the lines above. 3: promised as 1. 5: the block puts back
+        self.cpu.require_fxrstor(area)?;
+        // SAFETY: `fxrstor64`, 1, 2, 4: the line above. 3: promised as 1. 5: the block puts back
         // what compiled code needs.
         unsafe { self.execute_on_image(hand_over::FXRSTOR, area, ComponentSet::EMPTY) }
     }
@@ -347,7 +208,7 @@ impl Processor for UserProcessor<'_> {
     }
 
     fn ldmxcsr(&mut self, mxcsr: Mxcsr) -> Result<(), Fault> {
-        self.conditions.check_mxcsr(mxcsr)?;
+        self.cpu.require_mxcsr(mxcsr)?;
         let bits = mxcsr.bits().to_le_bytes();
         // SAFETY: `ldmxcsr` reads four bytes, and `bits` has them. Its conditions 1 and 2: the line
         // above; promised as 1. 3: the block puts back what compiled code needs.
@@ -372,17 +233,41 @@ impl Processor for UserProcessor<'_> {
         unsafe { self.execute_on_registers(hand_over::FILD) }.map(drop)
     }
 
-    /// The thread's own PKRU, which is not handed over.
-    fn rdpkru(&mut self) -> Result<Pkru, Fault> {
-        require_ospke()?;
-        // SAFETY: 1: the line above.
-        Ok(unsafe { rdpkru() })
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_save(area, format, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        let area = area.as_mut_ptr();
+        // SAFETY: 1, 2: the line above. 3: XCR0 is not empty; CR0.TS is promised as 1.
+        let outcome = unsafe {
+            self.hand_over
+                .execute_moves(hand_over::SAVE_BY_MOVES, area, plan, None)
+        };
+        outcome.map(Outcome::moved)
     }
 
-    /// Not executed: PKRU stays the thread's.
-    fn wrpkru(&mut self, _: Pkru) -> Result<(), Fault> {
-        require_ospke()?;
-        Err(Fault::GeneralProtection)
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_restore(area, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        let area = area.as_ptr().cast_mut();
+        // SAFETY: 1, 2: the line above. 3: XCR0 is not empty; CR0.TS is promised as 1. 4: a wrong
+        // answer is wrong contents of registers. 5: the block puts back what compiled code needs.
+        let outcome = unsafe {
+            self.hand_over
+                .execute_moves(hand_over::RESTORE_BY_MOVES, area, plan, in_use)
+        };
+        outcome.map(Outcome::moved)
     }
 
     fn tilerelease(&mut self) -> Result<(), Fault> {

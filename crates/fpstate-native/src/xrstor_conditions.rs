@@ -4,7 +4,7 @@
 //! the image is judged before the instruction sees it.
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
-use fpstate_arch::{Component, ComponentSet, Fault, Format, LegacyRegion, Mxcsr, XsaveHeader};
+use fpstate_arch::{Component, ComponentSet, Fault, Format, Mxcsr, XsaveHeader};
 
 /// What the verdict depends on besides the image and RFBM.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl XrstorConditions {
             return Err(Fault::GeneralProtection);
         }
         if self.takes_mxcsr(header, rfbm) {
-            self.check_mxcsr(LegacyRegion::from_bytes(legacy).mxcsr)?;
+            self.check_mxcsr(mxcsr_in(legacy))?;
         }
         Ok(())
     }
@@ -75,6 +75,15 @@ impl XrstorConditions {
                 .intersection(header.xstate_bv)
                 .contains(Component::Sse),
         }
+    }
+}
+
+/// Bytes 27:24.
+#[inline]
+pub(crate) const fn mxcsr_in(legacy: &[u8; LEGACY_REGION_LEN]) -> Mxcsr {
+    match legacy.first_chunk::<28>() {
+        Some([.., a, b, c, d]) => Mxcsr::from_bits(u32::from_le_bytes([*a, *b, *c, *d])),
+        None => Mxcsr::INITIAL,
     }
 }
 

@@ -14,20 +14,23 @@ pub const XSAVE_ALIGNMENT: usize = 64;
 macro_rules! area_instruction {
     (
         $(#[$doc:meta])*
-        $name:ident, $template:literal, $area:ty $(, $option:ident)*
+        $name:ident, $template:literal, $area:ty, $option:ident $(, $clobbers:literal)?
     ) => {
         $(#[$doc])*
+        #[inline]
         pub unsafe fn $name(area: $area, rfbm: ComponentSet) {
             let (low, high) = rfbm.halves();
             // SAFETY: the numbered conditions are the caller's; the instruction touches the area,
-            // and, if it is a restore, the registers that the caller's last condition is about.
+            // and, if it is a restore, the registers that the caller's last condition is about. Of
+            // those, what a call need not preserve is clobbered.
             unsafe {
                 asm!(
                     $template,
                     area = in(reg) area,
                     in("eax") low,
                     in("edx") high,
-                    options(nostack $(, $option)*),
+                    $(clobber_abi($clobbers),)?
+                    options(nostack, $option),
                 );
             }
         }
@@ -79,9 +82,10 @@ area_instruction!(
     /// 2. As [`xsave64`], 2 and 3.
     /// 3. The image meets the conditions of SDM 1, 13.8; otherwise #GP. It has no component that
     ///    IA32_XFD disables; otherwise #NM.
-    /// 4. No code depends on the registers that the instruction replaces: the program is compiled
-    ///    without them (soft-float), or what it expects is put back before compiled code goes on.
-    xrstor64, "xrstor64 [{area}]", *const u8, readonly
+    /// 4. No code depends on the registers that the instruction replaces and that a call preserves
+    ///    (MXCSR, the x87 control word, an empty x87 stack): the program is compiled without them
+    ///    (soft-float), or what it expects is put back before compiled code goes on.
+    xrstor64, "xrstor64 [{area}]", *const u8, readonly, "sysv64"
 );
 area_instruction!(
     /// XRSTORS64: the components in `rfbm` & (XCR0 | IA32_XSS) from an area in the compacted
@@ -94,5 +98,5 @@ area_instruction!(
     /// 3. CPL is 0; otherwise #GP.
     /// 4. The supervisor components among them may be replaced: the shadow stack in use, the
     ///    interrupts, the trace are the caller's to lose.
-    xrstors64, "xrstors64 [{area}]", *const u8, readonly
+    xrstors64, "xrstors64 [{area}]", *const u8, readonly, "sysv64"
 );

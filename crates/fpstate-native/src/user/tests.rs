@@ -11,7 +11,11 @@ use std::vec::Vec;
 
 use super::*;
 use crate::random_image::{ANY_BYTES, Area, Random, assert_same, random_image};
-use fpstate_arch::{AbridgedTagWord, XsaveHeader};
+use crate::reach::Reach;
+use crate::xrstor_conditions::XrstorConditions;
+use fpstate_arch::{
+    AbridgedTagWord, Component, CpuidRegisters, LegacyRegion, Xcr0, Xfd, XfdErr, XsaveHeader, Xss,
+};
 
 const ROUNDS: usize = 200;
 const ALL: ComponentSet = ComponentSet::from_bits(!0);
@@ -43,7 +47,7 @@ fn with_xsave(test: impl FnOnce(UserProcessor<'_>, Area, ComponentSet)) {
 }
 
 fn random(random: &mut Random, cpu: &UserProcessor<'_>, components: ComponentSet) -> Area {
-    let mask = cpu.conditions.mxcsr_mask;
+    let mask = cpu.cpu.conditions.mxcsr_mask;
     random_image(random, cpu.enumeration(), components, mask)
 }
 

@@ -158,13 +158,17 @@ fn with_tiles_withheld(cpu: UserProcessor<'_>) -> UserProcessor<'_> {
         },
         _ => cpuid(leaf, subleaf),
     });
-    let xcr0 = cpu.conditions.xcr0.union(ComponentSet::TILES);
+    let xcr0 = cpu.cpu.conditions.xcr0.union(ComponentSet::TILES);
     UserProcessor {
         hand_over: cpu.hand_over,
-        reach: Reach::new(on),
-        conditions: XrstorConditions {
-            xcr0,
-            ..cpu.conditions
+        cpu: AtCpl3 {
+            reach: Reach::new(on),
+            conditions: XrstorConditions {
+                xcr0,
+                ..cpu.cpu.conditions
+            },
+            own: cpu.cpu.own,
+            plans: cpu.cpu.plans,
         },
     }
 }

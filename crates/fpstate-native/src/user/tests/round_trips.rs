@@ -159,17 +159,13 @@ fn without_xsave_the_registers_are_handed_over_by_fxsave() {
     let (mut memory, mut small) = (hand_over(), Area::zeroed(512));
     let UserProcessor {
         hand_over: _,
-        reach,
-        conditions,
+        mut cpu,
     } = processor(&mut memory);
+    cpu.conditions.xcr0 = ComponentSet::EMPTY;
     let mut cpu = UserProcessor {
         // SAFETY: 1: aligned, 512 bytes. 2: not that form.
         hand_over: unsafe { HandOver::initial(small.bytes_mut(), Form::Fxsave) },
-        conditions: XrstorConditions {
-            xcr0: ComponentSet::EMPTY,
-            ..conditions
-        },
-        reach,
+        cpu,
     };
     let on = cpu.enumeration().clone();
     let mut area = Area::zeroed(on.standard_len().max(576).try_into().unwrap());

@@ -99,7 +99,7 @@ fn image(case: Case, len: usize) -> Area {
 #[test]
 fn the_conditions_refuse_what_the_instruction_refuses() {
     with_xsave(|cpu, area, _| {
-        let children: Vec<_> = cases(cpu.conditions.xcr0.bits())
+        let children: Vec<_> = cases(cpu.cpu.conditions.xcr0.bits())
             .into_iter()
             .enumerate()
             .map(|(number, case)| {
@@ -117,7 +117,7 @@ fn the_conditions_refuse_what_the_instruction_refuses() {
             let image = image(case, area.bytes().len());
             let rfbm = ComponentSet::from_bits(case.rfbm);
             let legacy = image.bytes().first_chunk().unwrap();
-            let verdict = cpu.conditions.check(legacy, &image.header(), rfbm);
+            let verdict = cpu.cpu.conditions.check(legacy, &image.header(), rfbm);
             let expected = if verdict.is_ok() {
                 (Some(0), None)
             } else {
@@ -135,7 +135,7 @@ fn executes_one_case_unchecked() {
         return;
     };
     with_xsave(|mut cpu, area, _| {
-        let cases = cases(cpu.conditions.xcr0.bits());
+        let cases = cases(cpu.cpu.conditions.xcr0.bits());
         let case = cases[number.parse::<usize>().unwrap()];
         let image = image(case, area.bytes().len());
         let rfbm = ComponentSet::from_bits(case.rfbm).intersection(cpu.handed_over());
