@@ -1,7 +1,9 @@
 //! What all wrappers around a processor share: everything passes, except where one steps in.
 
 use fpstate::{RestoreInstruction, SaveInstruction};
-use fpstate_arch::{ComponentSet, Fault, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss};
+use fpstate_arch::{
+    ComponentSet, Fault, Format, Moved, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
+};
 
 /// An instruction that changes memory or registers, or reads a control register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +12,10 @@ pub enum Executed {
     Save(SaveInstruction, ComponentSet),
     /// FXRSTOR or one of the XRSTOR family.
     Restore(RestoreInstruction, ComponentSet),
+    /// A save by moves, whether they cover what is in use or not.
+    SaveByMoves(ComponentSet),
+    /// A restore by moves, whether they cover what is to be restored or not.
+    RestoreByMoves(ComponentSet),
     /// XSETBV.
     Xsetbv(Xcr0),
     /// WRMSR of IA32_XSS.
@@ -68,6 +74,32 @@ pub trait Intercept {
         instruction.execute(self.inner(), area, rfbm)
     }
 
+    /// A save by moves.
+    ///
+    /// # Errors
+    /// The moves' fault.
+    fn move_out(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        self.inner().save_by_moves(area, format, rfbm)
+    }
+
+    /// A restore by moves.
+    ///
+    /// # Errors
+    /// The moves' fault.
+    fn move_in(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        self.inner().restore_by_moves(area, rfbm, in_use)
+    }
+
     /// WRMSR of IA32_XFD.
     ///
     /// # Errors
@@ -118,6 +150,26 @@ macro_rules! processor_by_intercept {
                     (fpstate::RestoreInstruction::Fxrstor, ComponentSet::LEGACY);
                 self.note($crate::intercept::Executed::Restore(instruction, legacy));
                 self.restore(instruction, area, legacy)
+            }
+
+            fn save_by_moves(
+                &mut self,
+                area: &mut [u8],
+                format: fpstate_arch::Format,
+                rfbm: ComponentSet,
+            ) -> Result<fpstate_arch::Moved, Fault> {
+                self.note($crate::intercept::Executed::SaveByMoves(rfbm));
+                self.move_out(area, format, rfbm)
+            }
+
+            fn restore_by_moves(
+                &mut self,
+                area: &[u8],
+                rfbm: ComponentSet,
+                in_use: Option<ComponentSet>,
+            ) -> Result<fpstate_arch::Moved, Fault> {
+                self.note($crate::intercept::Executed::RestoreByMoves(rfbm));
+                self.move_in(area, rfbm, in_use)
             }
 
             fn write_xfd(&mut self, xfd: fpstate_arch::Xfd) -> Result<(), Fault> {
