@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fpstate::{CpuFpu, Identities, Layout, SwitchInstructions};
+use fpstate::{CpuFpu, Identities, Layout, RegisterMoves, SwitchInstructions};
 use fpstate_arch::{Component, ComponentSet};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -18,12 +18,13 @@ use crate::config::{GuestMix, RunConfig};
 use crate::footprint::{Footprint, LiveHeapBytes};
 use crate::host::{HandOver, HostCpu, HostError};
 use crate::known_answer::{Verdict, warm_up};
-use crate::pattern::{RegisterMoves, RegisterWidth};
+use crate::pattern::{RegisterMoves as PatternMoves, RegisterWidth};
 use crate::report::{Corruption, Counts, Progress, RunReport, RunSubject};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
 use crate::schedule::backend::Backend;
 use crate::schedule::worker::{Layouts, MOST_REPORTED, Machine, Worker};
+use crate::switch_by::{Chosen, ChosenBy, SwitchBy, SwitchByError};
 
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
@@ -42,9 +43,9 @@ pub fn run(
 ) -> Result<RunReport, RunError> {
     let host = HostCpu::read()?;
     check_known_answers()?;
-    let moves = RegisterMoves::for_width(RegisterWidth::of(host.xcr0()))
+    let moves = PatternMoves::for_width(RegisterWidth::of(host.xcr0()))
         .ok_or(RunError::Host(HostError::WithoutXsave))?;
-    let instructions = SwitchInstructions::for_user_mode(host.enumeration());
+    let chosen = choose(&host, config.switch_by())?;
     // Tile data needs a permission that no guest here asks for; PKRU is the kernel's to switch.
     let not_ours = ComponentSet::only(Component::Pkru).union(host.enumeration().xfd_components());
     let components = host.xcr0().difference(not_ours);
@@ -54,7 +55,7 @@ pub fn run(
     {
         return Err(RunError::NothingGrows { fault, tiles });
     }
-    let layout = Layout::for_instructions(host.enumeration(), instructions, components)?;
+    let layout = Layout::for_instructions(host.enumeration(), chosen.instructions, components)?;
     let footprint = Footprint::measure(layout, live_heap_bytes).ok_or(SliceError::NoMemory)?;
     let mut hand_overs: Vec<_> = (0..config.threads()).map(|_| HandOver::new()).collect();
     let layouts = Layouts {
@@ -70,14 +71,21 @@ pub fn run(
     preemption::install_handler().map_err(os)?;
 
     let began = Instant::now();
-    let results = run_cpus(&machine, &mut hand_overs, &host, moves, config, &mut watch)?;
+    let results = run_cpus(
+        &machine,
+        &mut hand_overs,
+        (&host, chosen.instructions),
+        moves,
+        config,
+        &mut watch,
+    )?;
     let subject = RunSubject {
         engine: "native",
         cpu: host.name().to_owned(),
         layout,
         switched_apart: ComponentSet::EMPTY,
         tiles,
-        instructions,
+        chosen,
     };
     Ok(RunReport::new(
         &subject,
@@ -86,6 +94,21 @@ pub fn run(
         results,
         footprint,
     ))
+}
+
+/// The assembly unit has the instructions alone: where moves would be the cheapest, it takes the
+/// instruction that they would be tried before.
+fn choose(host: &HostCpu, by: SwitchBy) -> Result<Chosen, SwitchByError> {
+    let chosen = by.on(host)?;
+    match (chosen.by, chosen.instructions.moves()) {
+        (ChosenBy::Caller, RegisterMoves::WhereCovered) => {
+            Err(SwitchByError::NoMoves { engine: "native" })
+        }
+        _ => Ok(Chosen {
+            instructions: chosen.instructions.with_moves(RegisterMoves::Never),
+            ..chosen
+        }),
+    }
 }
 
 /// Also brings the crates' CPU detection to rest, which must not happen inside a guest.
@@ -104,8 +127,8 @@ fn check_known_answers() -> Result<(), RunError> {
 fn run_cpus<'w>(
     machine: &Machine<'_, Native<'w>>,
     hand_overs: &'w mut [HandOver],
-    host: &'w HostCpu,
-    moves: RegisterMoves,
+    (host, instructions): (&'w HostCpu, SwitchInstructions),
+    moves: PatternMoves,
     config: &RunConfig,
     watch: &mut impl FnMut(Progress),
 ) -> Result<(Counts, Vec<Corruption>), RunError> {
@@ -119,7 +142,13 @@ fn run_cpus<'w>(
             .map(|((hand_over, number), pin)| {
                 scope.spawn(move || {
                     let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
-                    let done = run_cpu((machine, stop), config, backend, hand_over, (number, *pin));
+                    let done = run_cpu(
+                        (machine, stop),
+                        (config, instructions),
+                        backend,
+                        hand_over,
+                        (number, *pin),
+                    );
                     // One CPU that failed stops the others.
                     if done.is_err() {
                         stop.store(true, Ordering::Relaxed);
@@ -165,7 +194,7 @@ fn watch_until_done<B: Backend>(
 
 fn run_cpu<'w>(
     (machine, stop): (&Machine<'_, Native<'w>>, &AtomicBool),
-    config: &RunConfig,
+    (config, instructions): (&RunConfig, SwitchInstructions),
     backend: Native<'w>,
     hand_over: &'w mut HandOver,
     (number, pin): (u32, usize),
@@ -174,7 +203,6 @@ fn run_cpu<'w>(
     set.set(pin).map_err(os)?;
     sched_setaffinity(Pid::from_raw(0), &set).map_err(os)?;
     let processor = hand_over.processor()?;
-    let instructions = SwitchInstructions::for_user_mode(processor.enumeration());
     let seed = config.seed() ^ u64::from(number);
     let cpu = CpuFpu::adopt(processor, number, machine.identities, instructions)
         .map_err(HostError::Processor)?;
