@@ -4,6 +4,7 @@
 use conformance::cpus::{self, RecordedCpu};
 use conformance::faulting::{Faulting, Victim};
 use conformance::generators::seeds;
+use conformance::intercept::Intercept as _;
 use conformance::machine::Machine;
 use conformance::memory::Memory;
 use conformance::priced::{Priced, Prices, Purchase};
@@ -22,6 +23,7 @@ use fpstate_model::{ModelCpu, Optimisation, Profile};
 
 /// An AVX-512 CPU without AMX, and one with XSAVEOPT and AVX.
 const GENOA: RecordedCpu = RecordedCpu::of(Profile::GENOA);
+const SAPPHIRE_RAPIDS: RecordedCpu = RecordedCpu::of(Profile::SAPPHIRE_RAPIDS);
 const HASWELL: RecordedCpu = RecordedCpu::of(Profile::HASWELL_EP);
 
 const fn alone(save: SaveInstruction) -> Strategy {
@@ -237,35 +239,32 @@ fn the_registers_are_initial_afterwards_also_after_a_fault() {
         if let Err(error) = result {
             assert_eq!(error, CalibrationError::Fault(Fault::GeneralProtection));
         }
-        use conformance::intercept::Intercept as _;
         assert_eq!(*processor.inner().registers(), initial, "{faults:?}");
     }
 }
 
 #[test]
 fn scratch_areas_that_are_too_short_are_refused_before_anything_is_executed() {
-    let (enumeration, processor, xcr0) = in_user_mode(&GENOA);
+    let (enumeration, processor, xcr0) = in_user_mode(&SAPPHIRE_RAPIDS);
     let strategies = Strategies::for_user_mode(&enumeration, xcr0);
     let needed = strategies.scratch_len().expect("layouts");
-    // In the standard format PKRU would be next, and is not switched.
-    let pkru = enumeration.entry(Component::Pkru).expect("PKRU");
-    assert_eq!(Ok(needed), pkru.standard_offset.try_into());
+    // The standard format is the longest: XTILECFG is its last, for states that have not grown.
+    assert_eq!(needed, 0xac0 + 64);
     let mut processor = Traced::new(processor);
-    let (mut long, mut short) = (Memory::zeroed(needed), Memory::zeroed(needed));
-    let short = short.bytes_mut().get_mut(..64).expect("64 bytes");
-    let refused = strategies.calibrate(
-        Limits::USUAL,
-        &mut processor,
-        || 0,
-        [short, long.bytes_mut()],
-    );
-    assert!(matches!(
-        refused,
-        Err(CalibrationError::Scratch(AreaError::TooShort {
-            found: 64,
-            ..
-        }))
-    ));
+    let (mut first, mut second) = (Memory::zeroed(needed), Memory::zeroed(needed));
+    for (first_len, second_len) in [(64, needed), (needed, 64)] {
+        let first = first.bytes_mut().get_mut(..first_len).expect("bytes");
+        let second = second.bytes_mut().get_mut(..second_len).expect("bytes");
+        let clock = || 0;
+        let refused = strategies.calibrate(Limits::USUAL, &mut processor, clock, [first, second]);
+        assert!(matches!(
+            refused,
+            Err(CalibrationError::Scratch(AreaError::TooShort {
+                found: 64,
+                ..
+            }))
+        ));
+    }
     assert_eq!(processor.take_trace(), []);
 }
 

@@ -1,7 +1,6 @@
 //! Who decides with which instructions, or by plain moves, a run switches.
 
 use std::fmt;
-use std::str::FromStr;
 
 use fpstate::calibration::Limits;
 use fpstate::{
@@ -25,25 +24,41 @@ pub enum SwitchBy {
     Moves(Option<SaveInstruction>),
 }
 
-/// The instructions that can be asked for. FXSAVE alone would lose what the CPU has enabled.
-const INSTRUCTIONS: [SaveInstruction; 4] = [
-    SaveInstruction::Xsave,
-    SaveInstruction::Xsaveopt,
-    SaveInstruction::Xsavec,
-    SaveInstruction::Xsaves,
-];
-
 impl SwitchBy {
-    /// Each of them.
+    /// Each that has a name. FXSAVE alone has none: it would lose what the CPU has enabled.
+    pub const ALL: [Self; 11] = [
+        Self::Auto,
+        Self::Cpuid,
+        Self::Instruction(SaveInstruction::Xsave),
+        Self::Instruction(SaveInstruction::Xsaveopt),
+        Self::Instruction(SaveInstruction::Xsavec),
+        Self::Instruction(SaveInstruction::Xsaves),
+        Self::Moves(None),
+        Self::Moves(Some(SaveInstruction::Xsave)),
+        Self::Moves(Some(SaveInstruction::Xsaveopt)),
+        Self::Moves(Some(SaveInstruction::Xsavec)),
+        Self::Moves(Some(SaveInstruction::Xsaves)),
+    ];
+
+    /// Its name on a command line: `auto`, `xsavec`, `moves+xsavec`.
     #[must_use]
-    pub fn all() -> Vec<Self> {
-        let behind_moves = INSTRUCTIONS.map(|save| Self::Moves(Some(save)));
-        [Self::Auto, Self::Cpuid]
-            .into_iter()
-            .chain(INSTRUCTIONS.map(Self::Instruction))
-            .chain([Self::Moves(None)])
-            .chain(behind_moves)
-            .collect()
+    pub const fn name(self) -> &'static str {
+        use SaveInstruction::{Fxsave, Xsave, Xsavec, Xsaveopt, Xsaves};
+        match self {
+            Self::Auto => "auto",
+            Self::Cpuid => "cpuid",
+            Self::Instruction(Fxsave) => "fxsave",
+            Self::Instruction(Xsave) => "xsave",
+            Self::Instruction(Xsaveopt) => "xsaveopt",
+            Self::Instruction(Xsavec) => "xsavec",
+            Self::Instruction(Xsaves) => "xsaves",
+            Self::Moves(None) => "moves",
+            Self::Moves(Some(Fxsave)) => "moves+fxsave",
+            Self::Moves(Some(Xsave)) => "moves+xsave",
+            Self::Moves(Some(Xsaveopt)) => "moves+xsaveopt",
+            Self::Moves(Some(Xsavec)) => "moves+xsavec",
+            Self::Moves(Some(Xsaves)) => "moves+xsaves",
+        }
     }
 
     /// What a process on `host` switches with.
@@ -194,41 +209,8 @@ pub enum SwitchByError {
 }
 
 impl fmt::Display for SwitchBy {
-    /// `auto`, `cpuid`, `xsavec`, `moves`, `moves+xsavec`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |save: SaveInstruction| save.to_string().to_ascii_lowercase();
-        match self {
-            Self::Auto => f.pad("auto"),
-            Self::Cpuid => f.pad("cpuid"),
-            Self::Instruction(save) => f.pad(&name(*save)),
-            Self::Moves(None) => f.pad("moves"),
-            Self::Moves(Some(save)) => f.pad(&format!("moves+{}", name(*save))),
-        }
-    }
-}
-
-/// A name that means none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?}; allowed: {allowed}")]
-pub struct NoSuchChoice {
-    found: String,
-    allowed: String,
-}
-
-impl FromStr for SwitchBy {
-    type Err = NoSuchChoice;
-
-    fn from_str(name: &str) -> Result<Self, NoSuchChoice> {
-        let all = Self::all();
-        let found = all.iter().find(|choice| choice.to_string() == name);
-        found.copied().ok_or_else(|| NoSuchChoice {
-            found: name.to_owned(),
-            allowed: all
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+        f.pad(self.name())
     }
 }
 
@@ -246,18 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn every_choice_is_read_as_it_is_shown() {
-        let all = SwitchBy::all();
-        assert_eq!(all.len(), 11);
-        for by in all {
-            assert_eq!(by.to_string().parse(), Ok(by));
-        }
-        let wrong = "fxsave".parse::<SwitchBy>().unwrap_err();
-        assert_eq!(
-            wrong.to_string(),
-            "\"fxsave\"; allowed: auto, cpuid, xsave, xsaveopt, xsavec, xsaves, moves, \
-             moves+xsave, moves+xsaveopt, moves+xsavec, moves+xsaves"
-        );
+    fn every_choice_has_a_name_of_its_own() {
+        let mut names = SwitchBy::ALL.map(SwitchBy::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SwitchBy::ALL.len());
     }
 
     #[test]

@@ -19,7 +19,8 @@ fn on_model(profile: Profile, by: &str) -> Result<RunReport, RunError> {
         name: "a model",
         leaves: &profile.leaves(),
     };
-    model::run(modelled, &config(1_500, by.parse().unwrap()), || 0, |_| ())
+    let named = SwitchBy::ALL.into_iter().find(|choice| choice.name() == by);
+    model::run(modelled, &config(1_500, named.unwrap()), || 0, |_| ())
 }
 
 #[test]

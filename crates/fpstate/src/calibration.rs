@@ -189,8 +189,8 @@ impl Strategies<'_> {
     /// [`adopt`](crate::CpuFpu::adopt) with the result.
     ///
     /// # Errors
-    /// [`CalibrationError`]. The registers are then in their initial configuration, unless the processor
-    /// refuses this too.
+    /// [`CalibrationError`]. Where a scratch area will not do nothing was executed; after the processor's fault
+    /// the registers are in their initial configuration, unless it refuses this too.
     pub fn calibrate<P: Processor>(
         &self,
         limits: Limits,
@@ -204,6 +204,9 @@ impl Strategies<'_> {
             clock,
             scratch,
         };
+        for candidate in self.iter() {
+            stand.check(self.layout(candidate)?)?;
+        }
         let measured = self.measure(&mut stand);
         let initial = stand.initialise(self.by_cpuid(), self.layout(self.by_cpuid())?);
         let measured = measured?;

@@ -52,6 +52,14 @@ pub(crate) struct Stand<'p, 's, P, C> {
 }
 
 impl<P: Processor, C: FnMut() -> u64> Stand<'_, '_, P, C> {
+    /// Whether the scratch areas will do.
+    pub(crate) fn check(&mut self, layout: Layout<'_>) -> Result<(), CalibrationError> {
+        for scratch in &mut self.scratch {
+            fill(layout, scratch, ComponentSet::EMPTY)?;
+        }
+        Ok(())
+    }
+
     /// Ticks for one round trip of two states in which `live` is live.
     pub(crate) fn round_trip(
         &mut self,
