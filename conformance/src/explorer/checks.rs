@@ -58,7 +58,8 @@ impl World<'_> {
         match registers {
             RegisterContent::OnlyCopyOf(id) => {
                 let current = self.cpus[cpu].current.map(|slot| self.thread(slot));
-                if current.is_none_or(|thread| thread.fpu.active().id() != id) {
+                let held = current.and_then(|thread| thread.fpu.only_in_registers());
+                if held.is_none_or(|state| state.id() != id) {
                     return Err(format!("I9: CPU {cpu} has {id}, which is not current"));
                 }
             }

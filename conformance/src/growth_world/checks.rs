@@ -134,7 +134,8 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
         let registers = self.cpus[cpu].fpu.registers();
         if let RegisterContent::OnlyCopyOf(id) = registers {
             let current = self.cpus[cpu].current.map(|slot| self.thread(slot));
-            if current.is_none_or(|thread| thread.fpu.active().id() != id) {
+            let held = current.and_then(|thread| thread.fpu.only_in_registers());
+            if held.is_none_or(|state| state.id() != id) {
                 return Err(format!("I9: CPU {cpu} has {id}, which is not current"));
             }
         }

@@ -21,8 +21,10 @@ impl<P: Hardware> GrowthWorld<'_, P> {
 
     /// Whether `cpu`'s registers are the only place where the thread's active state is.
     fn has_only_copy(&self, cpu: usize, thread: usize) -> bool {
-        let active = self.thread(thread).fpu.active().id();
-        self.cpus[cpu].fpu.registers() == RegisterContent::OnlyCopyOf(active)
+        let held = self.thread(thread).fpu.only_in_registers();
+        held.is_some_and(|state| {
+            self.cpus[cpu].fpu.registers() == RegisterContent::OnlyCopyOf(state.id())
+        })
     }
 
     /// I26: entering a guest from a guest, or one in use; leaving one that the thread is not in.

@@ -274,7 +274,7 @@ impl<'e, P: Hardware> GrowthWorld<'e, P> {
             return Ok(());
         };
         let waiting = self.threads[slot].as_mut().expect("a thread");
-        let in_registers = waiting.guest.is_none() && waiting.fpu.own().in_memory().is_err();
+        let in_registers = waiting.fpu.own().in_memory().is_err();
         let grown = waiting
             .fpu
             .expand(expansion, &mut self.cpus[cpu].fpu, memory);

@@ -63,7 +63,7 @@ impl<'e, P: UserCode> World<'e, P> {
             RegisterContent::OnlyCopyOf(id) => {
                 let current = self.cpus[cpu]
                     .current
-                    .map(|slot| self.thread(slot).fpu.active());
+                    .and_then(|slot| self.thread(slot).fpu.only_in_registers());
                 if current.is_none_or(|state| state.id() != id) {
                     return Err(format!(
                         "I9: CPU {cpu} has the only copy of {id}, which is not current"

@@ -62,14 +62,17 @@ fn a_state_marked_as_loaded_too_early_was_overwritten() {
     on_every_cpu(|kind, machine, mut cpu, mut pair| {
         for between in [Between::Preempted, Between::KernelSection] {
             let guests = pair.run_guest(&mut cpu);
-            pair.use_registers(&mut cpu).unwrap();
+            let threads = pair.use_registers(&mut cpu).unwrap();
             let Pair { thread, guest, .. } = &mut pair;
             let later = Restoring::Deferred;
-            thread.enter_guest(guest, &mut cpu, later).unwrap();
+            let entered = thread.enter_guest(guest, &mut cpu, later).unwrap();
+            assert_eq!(entered.save, Save::Deferred);
             match between {
                 Between::Preempted => {
                     let switch = thread.save_before_switch(&mut cpu).unwrap();
-                    assert_eq!(switch.save, Save::AlreadyInMemory);
+                    assert!(matches!(switch.save, Save::Registers { .. }));
+                    let again = thread.save_before_switch(&mut cpu).unwrap();
+                    assert_eq!(again.save, Save::AlreadyInMemory);
                 }
                 Between::KernelSection => {
                     let begun = cpu.begin_kernel_section(thread, KernelUse::X87);
@@ -78,6 +81,8 @@ fn a_state_marked_as_loaded_too_early_was_overwritten() {
             }
             let found = in_memory(kind, machine, thread.active());
             assert_eq!(guests.difference(&found), None, "{between:?}");
+            let found = in_memory(kind, machine, thread.own());
+            assert_eq!(threads.difference(&found), None, "{between:?}");
             thread.leave_guest(guest, &mut cpu, NOW).unwrap();
         }
     });

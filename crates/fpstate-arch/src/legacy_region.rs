@@ -66,6 +66,13 @@ impl Mxcsr {
         self.0
     }
 
+    /// Without the exception flags, bits 5:0: what a function has to preserve (x86-64 psABI, 3.2.1).
+    #[must_use]
+    #[inline]
+    pub const fn control(self) -> Self {
+        Self(self.0 & !0x3f)
+    }
+
     /// Whether LDMXCSR and XRSTOR accept the value where MXCSR_MASK is `mask`; they raise #GP(0)
     /// for a 1 outside it.
     #[must_use]

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use fpstate_arch::component::{Component, ComponentSet};
-use fpstate_arch::legacy_region::{LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
+use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN, LegacyRegion, Mxcsr};
 use fpstate_arch::xsave_header::{EXTENDED_REGION_OFFSET, Format, XSAVE_HEADER_LEN, XsaveHeader};
 
 use crate::layout::Layout;
@@ -185,6 +185,41 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         if let Some(field) = field {
             *field = header.to_bytes();
         }
+    }
+
+    /// Every component in its initial configuration but for the x87 control word and the control bits of
+    /// MXCSR. Nothing is set aside.
+    #[inline]
+    pub(crate) fn keep_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
+        self.set_aside = ComponentSet::EMPTY;
+        let mxcsr = mxcsr.control();
+        if self.layout.format() == Format::Compacted
+            && (mxcsr, fcw) == (Mxcsr::INITIAL, INITIAL_FCW)
+        {
+            // Its legacy region is not read.
+            self.set_xstate_bv(ComponentSet::EMPTY);
+        } else {
+            self.write_control_words(mxcsr, fcw);
+        }
+    }
+
+    /// The same where they are not the initial ones, or the format has MXCSR whatever XSTATE_BV says.
+    #[cold]
+    #[inline(never)]
+    fn write_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
+        let mut live = ComponentSet::EMPTY;
+        if fcw != INITIAL_FCW {
+            live = live.with(Component::X87);
+        }
+        if mxcsr != Mxcsr::INITIAL {
+            live = live.with(Component::Sse);
+        }
+        self.write_legacy(&LegacyRegion {
+            fcw,
+            mxcsr,
+            ..LegacyRegion::INITIAL
+        });
+        self.set_xstate_bv(live);
     }
 
     /// The bytes of an extended component, or `None` where it is in its initial configuration or

@@ -182,6 +182,7 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// The kernel takes the registers, or gives them back.
+    #[inline(always)]
     pub(crate) const fn set_registers(&mut self, registers: RegisterContent) {
         self.registers = registers;
         self.uses = self.uses.wrapping_add(1);
@@ -193,6 +194,7 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// Carries out `switch` through the processor, and notes it.
+    #[inline(always)]
     pub(crate) fn carry_out<S: AreaStorage>(
         &mut self,
         switch: Switch,
@@ -201,10 +203,18 @@ impl<P: Processor> CpuFpu<P> {
     ) -> Result<(), SwitchError> {
         let Switch { save, xfd, restore } = switch;
         let mut in_use = None;
-        if let (Save::Registers { instruction, rfbm }, Some(outgoing)) = (save, &mut outgoing) {
-            in_use = self
-                .save_registers(instruction, outgoing.save_target(), rfbm)
-                .map_err(SwitchError::Fault)?;
+        match (save, &mut outgoing) {
+            (Save::Registers { instruction, rfbm }, Some(outgoing)) => {
+                in_use = self
+                    .save_registers(instruction, outgoing.save_target(), rfbm)
+                    .map_err(SwitchError::Fault)?;
+            }
+            (Save::ControlWords, Some(outgoing)) => {
+                let mxcsr = self.processor.stmxcsr().map_err(SwitchError::Fault)?;
+                let fcw = self.processor.fnstcw().map_err(SwitchError::Fault)?;
+                outgoing.keep_control_words(mxcsr, fcw);
+            }
+            _ => {}
         }
         self.note_save(save, outgoing);
         if let Some(xfd) = xfd {
@@ -289,22 +299,30 @@ impl<P: Processor> CpuFpu<P> {
         self.note_restore(switch.restore, incoming);
     }
 
+    #[inline(always)]
     fn note_save<S: AreaStorage>(&mut self, save: Save, state: Option<&mut Fpstate<'_, S>>) {
         match (save, state) {
             (Save::Registers { .. }, Some(state)) => {
                 state.saved_from(self.id);
                 self.set_registers(RegisterContent::CopyOf(state.id()));
             }
-            (Save::Registers { .. } | Save::AlreadyInMemory | Save::Nothing, _) => {}
+            (Save::ControlWords, Some(state)) => {
+                state.kept_in_memory();
+                self.set_registers(RegisterContent::Nobody);
+            }
+            (Save::Registers { .. } | Save::ControlWords, None)
+            | (Save::AlreadyInMemory | Save::Deferred | Save::Nothing, _) => {}
         }
     }
 
+    #[inline(always)]
     const fn note_xfd(&mut self, xfd: Option<Xfd>) {
         if let Some(xfd) = xfd {
             self.xfd = xfd;
         }
     }
 
+    #[inline(always)]
     fn note_restore<S: AreaStorage>(
         &mut self,
         restore: Restore,

@@ -18,7 +18,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::ownership::{Residence, StateId};
 use crate::state::{Fpstate, MoveError};
 use crate::storage::AreaStorage;
-use crate::switch::ControlOwner;
+use crate::switch::{ControlOwner, RegisterContent};
 use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
@@ -97,6 +97,27 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
         }
     }
 
+    /// IA32_XFD for the grown state, if it is in `cpu`'s registers: before the memory, because this
+    /// can fail.
+    fn enable_ahead(
+        &self,
+        expansion: Expansion<'e>,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<(), ResizeError> {
+        self.require_larger(expansion)?;
+        let (facts, here) = (self.facts(), cpu.facts());
+        if here.control == ControlOwner::Guest {
+            let error = SwitchError::GuestControl { cpu: here.id };
+            return Err(ResizeError::Switch(error));
+        }
+        let Residence::Registers(holder) = facts.residence else {
+            return Ok(());
+        };
+        require_only_copy(facts, holder, here).map_err(ResizeError::Switch)?;
+        cpu.write_xfd(self.xfd_with(&expansion.layout))
+            .map_err(|fault| ResizeError::Switch(SwitchError::Fault(fault)))
+    }
+
     fn shrink(&mut self, storage: S) -> Result<S, (ResizeError, S)> {
         if self.grown_by().is_empty() {
             return Err((ResizeError::NotGrown, storage));
@@ -127,41 +148,20 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         storage: S,
     ) -> Result<S, (ResizeError, S)> {
-        let own_is_parked = |own: &&mut Fpstate<'e, S>| own.id() == expansion.state;
-        if let Some(own) = self.parked.as_mut().filter(own_is_parked) {
-            return own.grow(expansion, storage);
-        }
-        if let Err(error) = self.enable_ahead(expansion, cpu) {
+        let state = match &mut self.guest {
+            Some(guest) if self.own.id() != expansion.state => guest,
+            Some(_) | None => &mut self.own,
+        };
+        if let Err(error) = state.enable_ahead(expansion, cpu) {
             return Err((error, storage));
         }
-        let grown = self.active.grow(expansion, storage);
-        if let (Err(_), true) = (&grown, self.is_in_registers_of(cpu)) {
+        let grown = state.grow(expansion, storage);
+        let loaded = cpu.registers() == RegisterContent::OnlyCopyOf(state.id());
+        if let (Err(_), true) = (&grown, loaded) {
             // Back to what has room. A fault here repeats at the next switch.
-            let _ = cpu.write_xfd(self.active.xfd());
+            let _ = cpu.write_xfd(state.xfd());
         }
         grown
-    }
-
-    /// IA32_XFD for the grown state, if it is in `cpu`'s registers: before the memory, because this
-    /// can fail.
-    fn enable_ahead(
-        &self,
-        expansion: Expansion<'e>,
-        cpu: &mut CpuFpu<impl Processor>,
-    ) -> Result<(), ResizeError> {
-        self.active.require_larger(expansion)?;
-        let (facts, here) = (self.active.facts(), cpu.facts());
-        if here.control == ControlOwner::Guest {
-            let error = SwitchError::GuestControl { cpu: here.id };
-            return Err(ResizeError::Switch(error));
-        }
-        let Residence::Registers(holder) = facts.residence else {
-            return Ok(());
-        };
-        require_only_copy(facts, holder, here).map_err(ResizeError::Switch)?;
-        let xfd = self.active.xfd_with(&expansion.layout);
-        cpu.write_xfd(xfd)
-            .map_err(|fault| ResizeError::Switch(SwitchError::Fault(fault)))
     }
 
     /// Takes the memory for on-demand components away from the thread's own state, which goes on in
@@ -176,13 +176,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         storage: S,
     ) -> Result<S, (ResizeError, S)> {
-        if let Some(own) = &mut self.parked {
-            return own.shrink(storage);
+        let in_memory = self.guest.is_some() && self.put_off().is_none();
+        if !in_memory && let Err(error) = self.save_before_switch(cpu) {
+            return Err((ResizeError::Switch(error), storage));
         }
-        match self.save_before_switch(cpu) {
-            Ok(_) => self.active.shrink(storage),
-            Err(error) => Err((ResizeError::Switch(error), storage)),
-        }
+        self.own.shrink(storage)
     }
 }
 

@@ -36,18 +36,19 @@ pub enum KernelUse {
 
 impl<P: Processor> CpuFpu<P> {
     /// Gives this CPU's registers to the kernel on a user thread, `current`, after saving its
-    /// active state if they hold the only copy.
+    /// active state - or the own one, while an entry into a guest is deferred - if they hold the only
+    /// copy.
     ///
     /// # Errors
     /// [`SwitchError::KernelSection`] inside a section; [`SwitchError::WouldDiscard`] if the
-    /// registers hold the only copy of a state that is not `current`'s active one.
+    /// registers hold the only copy of a state that is not that one.
     pub fn begin_kernel_section<S: AreaStorage>(
         &mut self,
         current: &mut ThreadFpu<'_, S>,
         kernel_use: KernelUse,
     ) -> Result<(KernelSection, Switch), SwitchError> {
         let switch = self.plan_section(current)?;
-        self.carry_out(switch, Some(&mut current.active), None)?;
+        self.carry_out(switch, Some(current.to_save_mut()), None)?;
         Ok((self.begin_for(kernel_use)?, switch))
     }
 
@@ -71,7 +72,7 @@ impl<P: Processor> CpuFpu<P> {
     ) -> Result<Switch, SwitchError> {
         match self.registers() {
             RegisterContent::Kernel => Err(SwitchError::KernelSection { cpu: self.id() }),
-            RegisterContent::OnlyCopyOf(state) if current.active().id() != state => {
+            RegisterContent::OnlyCopyOf(state) if current.to_save().id() != state => {
                 Err(SwitchError::WouldDiscard {
                     state,
                     cpu: self.id(),
@@ -94,7 +95,7 @@ impl<P: Processor> CpuFpu<P> {
         let switch = self.plan_section(current)?;
         Ok(Decided::new(
             switch,
-            Some(current.active().facts()),
+            Some(current.to_save().facts()),
             None,
             (self.id(), self.uses()),
         ))
@@ -112,7 +113,7 @@ impl<P: Processor> CpuFpu<P> {
         decided: Decided,
     ) -> Result<KernelSection, SwitchError> {
         decided.require_current(self.decide_begin_kernel_section(current)?)?;
-        self.note(decided.switch(), Some(&mut current.active), None);
+        self.note(decided.switch(), Some(current.to_save_mut()), None);
         Ok(self.open_section())
     }
 

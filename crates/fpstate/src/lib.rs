@@ -57,6 +57,7 @@
 //! * [`sigreturn`] - what Linux restores from one, any one
 //! * [`signal_frame_export`] - writes one
 //! * [`instructions`] - which instructions a CPU switches with
+//! * [`host_side`] - what of the host's registers has to outlive a guest's run
 //! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
 //! * [`switch_error`] - why a switch is refused
 //! * [`decision`] - decides it: pure functions
@@ -126,6 +127,7 @@ pub mod uabi_export;
 pub mod signal_frame;
 pub mod sigreturn;
 pub mod signal_frame_export;
+pub mod host_side;
 pub mod instructions;
 pub mod switch;
 pub mod switch_error;
@@ -178,6 +180,7 @@ pub use image::StandardImage;
 pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
+pub use host_side::{CallerSaved, HostSide, LiveRegisters};
 pub use instructions::{
     NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, Strategy,
     SwitchInstructions,

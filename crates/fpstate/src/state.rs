@@ -1,6 +1,7 @@
 //! `Fpstate`: area, components, length and XFD as one object, so that they always agree.
 
 use fpstate_arch::component::{Component, ComponentSet};
+use fpstate_arch::legacy_region::Mxcsr;
 use fpstate_arch::xfd::Xfd;
 
 use crate::area::{AreaError, XsaveArea};
@@ -342,6 +343,18 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     #[inline]
     pub(crate) fn restore_source(&self) -> &[u8] {
         self.area.bytes()
+    }
+
+    /// Makes the area one that has the control words and nothing else; see
+    /// [`XsaveArea::keep_control_words`].
+    #[inline]
+    pub(crate) fn keep_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
+        self.area.keep_control_words(mxcsr, fcw);
+    }
+
+    /// Notes that the area has all that is left of the state, and no register a copy.
+    pub(crate) const fn kept_in_memory(&mut self) {
+        self.edited();
     }
 
     /// Notes that `cpu`'s registers were written to the area.

@@ -25,7 +25,9 @@ pub enum Restoring {
     /// As part of the switch.
     Now,
     /// At the last moment before the registers are used:
-    /// [`ThreadFpu::restore_before_use`](crate::ThreadFpu::restore_before_use).
+    /// [`ThreadFpu::restore_before_use`](crate::ThreadFpu::restore_before_use). On the way into a guest
+    /// the save of the thread's own state is put off with it: an entry that leaves at once does
+    /// neither.
     Deferred,
 }
 
@@ -39,8 +41,13 @@ pub enum Save {
         /// Its requested-feature bitmap: the components of the outgoing area.
         rfbm: ComponentSet,
     },
+    /// The registers hold the only copy, of which a caller keeps the control words alone: STMXCSR, FNSTCW,
+    /// and an image with nothing else.
+    ControlWords,
     /// Skipped: its area holds it already.
     AlreadyInMemory,
+    /// Put off until the registers are needed: they go on holding the only copy.
+    Deferred,
     /// There is no state to save, or the hardware keeps it.
     Nothing,
 }

@@ -303,8 +303,8 @@ impl<'e, B: Backend> Worker<'_, 'e, B> {
     fn count_save(&mut self, switch: Switch) {
         match switch.save {
             Save::Registers { .. } => self.counts.saves += 1,
-            Save::AlreadyInMemory => self.counts.saves_skipped += 1,
-            Save::Nothing => {}
+            Save::AlreadyInMemory | Save::Deferred => self.counts.saves_skipped += 1,
+            Save::ControlWords | Save::Nothing => {}
         }
     }
 }

@@ -98,8 +98,9 @@ impl Script {
                     });
                 }
             }
-            Save::AlreadyInMemory => counts.saves_skipped += 1,
-            Save::Nothing => {}
+            Save::AlreadyInMemory | Save::Deferred => counts.saves_skipped += 1,
+            // The engine's threads have live registers.
+            Save::ControlWords | Save::Nothing => {}
         }
         self.steps.extend(xfd.map(Step::WriteXfd));
         match restore {
