@@ -16,7 +16,7 @@ pub enum Purchase {
     /// A restore by an instruction.
     Restore(RestoreInstruction),
     /// A save by moves, with what was in use.
-    MovedOut(ComponentSet),
+    MovedOut(ComponentSet, Format),
     /// A restore by moves.
     MovedIn,
     /// Moves that cover too little.
@@ -91,7 +91,7 @@ impl<P: Processor> Intercept for Priced<P> {
     ) -> Result<Moved, Fault> {
         let moved = self.inner.save_by_moves(area, format, rfbm)?;
         self.pay(match moved {
-            Moved::Done { in_use } => Purchase::MovedOut(in_use),
+            Moved::Done { in_use } => Purchase::MovedOut(in_use, format),
             Moved::NotCovered { .. } => Purchase::InVain,
         });
         Ok(moved)

@@ -298,11 +298,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         decided
             .require_current(self.decide_leave_guest(guest, cpu, restoring)?)
             .map_err(LeaveError::Switch)?;
-        cpu.note(
-            decided.switch(),
-            self.guest.as_mut(),
-            Some(&mut self.own),
-        );
+        cpu.note(decided.switch(), self.guest.as_mut(), Some(&mut self.own));
         self.give_back(guest);
         Ok(())
     }
