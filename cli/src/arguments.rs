@@ -278,8 +278,8 @@ mod tests {
                 "invalid value 'qemu' for '--engine <ENGINE>' [possible values: native, model]",
             ),
             (
-                &["fpstate", "run", "--switch-by", "fxsave"],
-                "invalid value 'fxsave' for '--switch-by <HOW>' [possible values: auto, cpuid, xsave, \
+                &["fpstate", "run", "--switch-by", "rdpkru"],
+                "invalid value 'rdpkru' for '--switch-by <HOW>' [possible values: auto, cpuid, xsave, \
                  xsaveopt, xsavec, xsaves, moves, moves+xsave, moves+xsaveopt, moves+xsavec, moves+xsaves]",
             ),
             (&["fpstate", "walk"], "unrecognized subcommand 'walk'"),

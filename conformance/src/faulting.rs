@@ -90,7 +90,7 @@ impl<P: Processor> Intercept for Faulting<P> {
         instruction.execute(&mut self.inner, area, rfbm)
     }
 
-    fn move_out(
+    fn save_by_moves(
         &mut self,
         area: &mut [u8],
         format: Format,
@@ -102,7 +102,7 @@ impl<P: Processor> Intercept for Faulting<P> {
         self.inner.save_by_moves(area, format, rfbm)
     }
 
-    fn move_in(
+    fn restore_by_moves(
         &mut self,
         area: &[u8],
         rfbm: ComponentSet,

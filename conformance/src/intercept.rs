@@ -12,10 +12,6 @@ pub enum Executed {
     Save(SaveInstruction, ComponentSet),
     /// FXRSTOR or one of the XRSTOR family.
     Restore(RestoreInstruction, ComponentSet),
-    /// A save by moves, whether they cover what is in use or not.
-    SaveByMoves(ComponentSet),
-    /// A restore by moves, whether they cover what is to be restored or not.
-    RestoreByMoves(ComponentSet),
     /// XSETBV.
     Xsetbv(Xcr0),
     /// WRMSR of IA32_XSS.
@@ -74,30 +70,30 @@ pub trait Intercept {
         instruction.execute(self.inner(), area, rfbm)
     }
 
-    /// A save by moves.
+    /// A save by register moves. A wrapper knows instructions, so that is what it leaves it to.
     ///
     /// # Errors
-    /// The moves' fault.
-    fn move_out(
+    /// As XSAVEC.
+    fn save_by_moves(
         &mut self,
-        area: &mut [u8],
-        format: Format,
-        rfbm: ComponentSet,
+        _area: &mut [u8],
+        _format: Format,
+        _rfbm: ComponentSet,
     ) -> Result<Moved, Fault> {
-        self.inner().save_by_moves(area, format, rfbm)
+        Ok(Moved::NOTHING)
     }
 
-    /// A restore by moves.
+    /// A restore by register moves, likewise.
     ///
     /// # Errors
-    /// The moves' fault.
-    fn move_in(
+    /// As XRSTOR.
+    fn restore_by_moves(
         &mut self,
-        area: &[u8],
-        rfbm: ComponentSet,
-        in_use: Option<ComponentSet>,
+        _area: &[u8],
+        _rfbm: ComponentSet,
+        _in_use: Option<ComponentSet>,
     ) -> Result<Moved, Fault> {
-        self.inner().restore_by_moves(area, rfbm, in_use)
+        Ok(Moved::NOTHING)
     }
 
     /// WRMSR of IA32_XFD.
@@ -158,8 +154,7 @@ macro_rules! processor_by_intercept {
                 format: fpstate_arch::Format,
                 rfbm: ComponentSet,
             ) -> Result<fpstate_arch::Moved, Fault> {
-                self.note($crate::intercept::Executed::SaveByMoves(rfbm));
-                self.move_out(area, format, rfbm)
+                $crate::intercept::Intercept::save_by_moves(self, area, format, rfbm)
             }
 
             fn restore_by_moves(
@@ -168,8 +163,7 @@ macro_rules! processor_by_intercept {
                 rfbm: ComponentSet,
                 in_use: Option<ComponentSet>,
             ) -> Result<fpstate_arch::Moved, Fault> {
-                self.note($crate::intercept::Executed::RestoreByMoves(rfbm));
-                self.move_in(area, rfbm, in_use)
+                $crate::intercept::Intercept::restore_by_moves(self, area, rfbm, in_use)
             }
 
             fn write_xfd(&mut self, xfd: fpstate_arch::Xfd) -> Result<(), Fault> {

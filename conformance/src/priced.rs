@@ -83,7 +83,7 @@ impl<P: Processor> Intercept for Priced<P> {
         instruction.execute(&mut self.inner, area, rfbm)
     }
 
-    fn move_out(
+    fn save_by_moves(
         &mut self,
         area: &mut [u8],
         format: Format,
@@ -97,7 +97,7 @@ impl<P: Processor> Intercept for Priced<P> {
         Ok(moved)
     }
 
-    fn move_in(
+    fn restore_by_moves(
         &mut self,
         area: &[u8],
         rfbm: ComponentSet,

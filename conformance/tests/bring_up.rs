@@ -41,8 +41,6 @@ fn registers_that_a_cpu_lacks_are_not_written() {
                 Executed::Xsetbv(_) => Instruction::Xsave,
                 Executed::WriteXss(_) => Instruction::Xsaves,
                 Executed::Save(..)
-                | Executed::SaveByMoves(_)
-                | Executed::RestoreByMoves(_)
                 | Executed::Restore(..)
                 | Executed::Ldmxcsr(_)
                 | Executed::Fninit

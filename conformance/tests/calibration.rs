@@ -234,15 +234,15 @@ fn moves_that_are_dear_with_more_registers_are_not_chosen() {
 fn moves_in_vain_may_cost_their_share_and_no_more() {
     let in_vain = |ticks: u64| {
         let prices: Prices = match ticks {
-            60 => |purchase| price_with_vain(purchase, 60),
-            _ => |purchase| price_with_vain(purchase, 61),
+            40 => |purchase| price_with_vain(purchase, 40),
+            _ => |purchase| price_with_vain(purchase, 41),
         };
         let calibration = calibrated(&GENOA, Limits::USUAL, prices);
         calibration.instructions().moves()
     };
-    // Four instructions, and each after moves in vain: 15 percent more.
-    assert_eq!(in_vain(60), RegisterMoves::WhereCovered);
-    assert_eq!(in_vain(61), RegisterMoves::Never);
+    // Four instructions, and each after moves in vain: 10 percent more.
+    assert_eq!(in_vain(40), RegisterMoves::WhereCovered);
+    assert_eq!(in_vain(41), RegisterMoves::Never);
 }
 
 fn price_with_vain(purchase: Purchase, in_vain: u64) -> u64 {

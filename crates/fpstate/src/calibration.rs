@@ -26,7 +26,7 @@ impl Limits {
     pub const USUAL: Self = Self {
         gain: 5,
         loss: 2,
-        in_vain: 15,
+        in_vain: 10,
     };
     /// No state that was measured costs noticeably more than by CPUID's choice.
     pub const STRICT: Self = Self {
