@@ -22,6 +22,7 @@
 //! * [`faulting`] - raises faults on demand
 //! * [`priced`] - a clock that goes by what is executed
 //! * [`broken`] - does not do what it is told
+//! * [`moving`] - counts what is done by register moves
 //! * [`machine`] - what all CPUs of one machine have in common
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
@@ -52,6 +53,7 @@ pub mod traced;
 pub mod faulting;
 pub mod priced;
 pub mod broken;
+pub mod moving;
 pub mod machine;
 #[cfg(target_arch = "x86_64")]
 pub mod silicon;
