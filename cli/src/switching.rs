@@ -80,14 +80,14 @@ impl Switching {
             self.user_mode.join(" ")
         ))?;
         print_line(&format!(
-            "a process here switches by {}, chosen by {}",
+            "a process switches by {}, chosen by {}",
             self.strategy, self.strategy_by
         ))?;
         let Some(calibration) = &self.calibration else {
             return Ok(());
         };
-        let mut table = table(&["round trip, in", "SSE+AVX", "all that moves", "x87+SSE", ""]);
-        table.add_row([calibration.ticks_of, "live", "cover live", "+AVX live", ""]);
+        let unit = format!("round trip ({})", calibration.ticks_of);
+        let mut table = table(&[&unit, "SSE+AVX", "all movable", "x87+SSE+AVX", ""]);
         for candidate in &calibration.candidates {
             let RoundTrip {
                 sse_avx,

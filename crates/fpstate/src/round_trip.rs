@@ -41,7 +41,7 @@ impl Case {
 }
 
 /// Round trips in one measurement, after one that is not counted.
-const TRIPS: u64 = 8;
+const TRIPS: u64 = 5;
 
 /// What measurements are taken with.
 pub(crate) struct Stand<'p, 's, P, C> {
