@@ -193,3 +193,87 @@ impl MovePlan {
         self.reach
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::CpuidRegisters;
+    use fpstate_arch::cpuid::RecordedLeaves;
+
+    const fn leaf(eax: u32, ebx: u32, ecx: u32) -> CpuidRegisters {
+        CpuidRegisters {
+            eax,
+            ebx,
+            ecx,
+            edx: 0,
+        }
+    }
+
+    /// In the manner of a Skylake server: MPX before AVX-512, PKRU behind it, and CET_U.
+    const LEAVES: [(u32, u32, CpuidRegisters); 10] = [
+        (0x1, 0, leaf(0, 0, 1 << 26)),
+        (0xd, 0, leaf(0x2ff, 0, 0)),
+        (0xd, 2, leaf(256, 576, 0)),
+        (0xd, 3, leaf(64, 960, 0)),
+        (0xd, 4, leaf(64, 1024, 0)),
+        (0xd, 5, leaf(64, 1088, 0)),
+        (0xd, 6, leaf(512, 1152, 0)),
+        (0xd, 7, leaf(1024, 1664, 0)),
+        (0xd, 9, leaf(8, 2688, 0)),
+        (0xd, 11, leaf(16, 0, 1)),
+    ];
+
+    fn plan(format: Format, rfbm: u64, sub_leaf_1: u32) -> Option<MovePlan> {
+        let with_cet = CpuidRegisters {
+            ecx: 0x800,
+            ..leaf(sub_leaf_1, 0, 0)
+        };
+        let mut leaves = [(0xd, 1, with_cet); 11];
+        leaves[1..].copy_from_slice(&LEAVES);
+        let enumeration = Enumeration::read(RecordedLeaves(&leaves));
+        let cpu = MovingCpu {
+            xcr0: ComponentSet::from_bits(0x2ff),
+            movable: MOVABLE,
+            mxcsr_mask: 0xffff,
+            error_pointers: ErrorPointersLeft::Zeroed,
+        };
+        MovePlan::for_saves(cpu, &enumeration, format, ComponentSet::from_bits(rfbm))
+    }
+
+    const XSAVES_AND_ALL: u32 = 0xf;
+
+    #[test]
+    fn places_are_those_of_the_format() {
+        for (format, rfbm, places, reach) in [
+            (Format::Standard, 0xe7, [576, 1088, 1152, 1664], 2688),
+            (Format::Compacted, 0xe7, [576, 832, 896, 1408], 2432),
+            (Format::Compacted, 0x2ff, [576, 960, 1024, 1536], 2568),
+        ] {
+            let plan = plan(format, rfbm, XSAVES_AND_ALL).unwrap();
+            let found = [plan.avx, plan.opmask, plan.zmm_hi256, plan.hi16_zmm];
+            assert_eq!((found, plan.reach()), (places, reach), "{format} {rfbm:#x}");
+        }
+    }
+
+    #[test]
+    fn what_moves_do_not_cover_has_no_plan_or_is_an_instructions() {
+        for (format, rfbm, sub_leaf_1, covered) in [
+            (Format::Standard, 0x7, 0x4, true),
+            // No XGETBV(1), no XSAVEC.
+            (Format::Standard, 0x7, 0x3, false),
+            (Format::Compacted, 0x7, 0x5, false),
+            // FXSAVE; without SSE; CET_U, of which XGETBV(1) does not tell.
+            (Format::Fxsave, 0x3, XSAVES_AND_ALL, false),
+            (Format::Compacted, 0x5, XSAVES_AND_ALL, false),
+            (Format::Compacted, 0x807, XSAVES_AND_ALL, false),
+        ] {
+            let plan = plan(format, rfbm, sub_leaf_1);
+            assert_eq!(plan.is_some(), covered, "{format} {rfbm:#x}");
+        }
+        let plan = plan(Format::Compacted, 0x207, XSAVES_AND_ALL).unwrap();
+        assert_eq!(plan.not_saved, 0x201);
+        // AVX-512 in use above registers that a load by VEX zeroes is in the way too.
+        assert_eq!(plan.not_replaced, 0x2e1 | !0x2ff);
+        assert_eq!(plan.not_loaded, 0x201 | !0x207);
+    }
+}
