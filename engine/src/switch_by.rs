@@ -200,12 +200,6 @@ pub enum SwitchByError {
     /// There is no such CPU here.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// What carries the switches out has no moves.
-    #[error("the {engine} engine does not switch by plain moves")]
-    NoMoves {
-        /// Which one.
-        engine: &'static str,
-    },
 }
 
 impl fmt::Display for SwitchBy {

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fpstate::{CpuFpu, Identities, Layout, RegisterMoves, SwitchInstructions};
+use fpstate::{CpuFpu, Identities, Layout, SwitchInstructions};
 use fpstate_arch::{Component, ComponentSet};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::backend::Native;
+use super::backend::{Native, SwitchPlan};
 use super::guest::NativeGuest;
 use super::preemption::{self, Preemption};
 use super::tile_permission::ask_for_tiles;
@@ -24,7 +24,6 @@ use crate::run_error::RunError;
 use crate::schedule::SliceError;
 use crate::schedule::backend::Backend;
 use crate::schedule::worker::{Layouts, MOST_REPORTED, Machine, Worker};
-use crate::switch_by::{Chosen, ChosenBy, SwitchBy, SwitchByError};
 
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
@@ -45,7 +44,7 @@ pub fn run(
     check_known_answers()?;
     let moves = PatternMoves::for_width(RegisterWidth::of(host.xcr0()))
         .ok_or(RunError::Host(HostError::WithoutXsave))?;
-    let chosen = choose(&host, config.switch_by())?;
+    let chosen = config.switch_by().on(&host)?;
     // Tile data needs a permission that no guest here asks for; PKRU is the kernel's to switch.
     let not_ours = ComponentSet::only(Component::Pkru).union(host.enumeration().xfd_components());
     let components = host.xcr0().difference(not_ours);
@@ -63,7 +62,8 @@ pub fn run(
         guest: layout,
     };
     let machine = Machine::new(layouts, &IDENTITIES);
-    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
+    let plan = SwitchPlan::new(&host, chosen.instructions, &layout);
+    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves, plan);
     machine.admit(&backend, config, GuestMix::WithoutTiles, |kind| {
         let guest = NativeGuest::new(kind, moves).map_err(os)?;
         Ok((guest, None))
@@ -75,7 +75,7 @@ pub fn run(
         &machine,
         &mut hand_overs,
         (&host, chosen.instructions),
-        moves,
+        (moves, plan),
         config,
         &mut watch,
     )?;
@@ -96,21 +96,6 @@ pub fn run(
     ))
 }
 
-/// The assembly unit has the instructions alone: where moves would be the cheapest, it takes the
-/// instruction that they would be tried before.
-fn choose(host: &HostCpu, by: SwitchBy) -> Result<Chosen, SwitchByError> {
-    let chosen = by.on(host)?;
-    match (chosen.by, chosen.instructions.moves()) {
-        (ChosenBy::Caller, RegisterMoves::WhereCovered) => {
-            Err(SwitchByError::NoMoves { engine: "native" })
-        }
-        _ => Ok(Chosen {
-            instructions: chosen.instructions.with_moves(RegisterMoves::Never),
-            ..chosen
-        }),
-    }
-}
-
 /// Also brings the crates' CPU detection to rest, which must not happen inside a guest.
 fn check_known_answers() -> Result<(), RunError> {
     match warm_up()
@@ -128,7 +113,7 @@ fn run_cpus<'w>(
     machine: &Machine<'_, Native<'w>>,
     hand_overs: &'w mut [HandOver],
     (host, instructions): (&'w HostCpu, SwitchInstructions),
-    moves: PatternMoves,
+    (moves, plan): (PatternMoves, Option<SwitchPlan>),
     config: &RunConfig,
     watch: &mut impl FnMut(Progress),
 ) -> Result<(Counts, Vec<Corruption>), RunError> {
@@ -141,7 +126,7 @@ fn run_cpus<'w>(
             .zip(allowed.iter().cycle())
             .map(|((hand_over, number), pin)| {
                 scope.spawn(move || {
-                    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
+                    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves, plan);
                     let done = run_cpu(
                         (machine, stop),
                         (config, instructions),
