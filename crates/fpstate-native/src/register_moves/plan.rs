@@ -15,6 +15,9 @@ use crate::reach::{compacted_offset, compacted_reach, standard_reach};
 pub enum ErrorPointersLeft {
     /// They are 0 already: an Intel CPU, by SDM 1, 13.5.1 and 13.6.
     Initial,
+    /// Nothing: they stay those of the owner before. No image of an owner whose x87 is initial has them
+    /// either, but FNSTENV shows them: for owners that may know each other's addresses.
+    Kept,
     /// FNINIT: they become 0, as by XRSTOR. About 70 cycles of a Zen 4.
     Zeroed,
     /// FILD, FSTP, FNCLEX: they become those of the routine. About 40 cycles of a Zen 4; the next
@@ -25,7 +28,7 @@ pub enum ErrorPointersLeft {
 impl ErrorPointersLeft {
     pub(super) const fn number(self) -> u32 {
         match self {
-            Self::Initial => 0,
+            Self::Initial | Self::Kept => 0,
             Self::Zeroed => 1,
             Self::Replaced => 2,
         }
@@ -53,6 +56,9 @@ pub struct MovingCpu {
     pub mxcsr_mask: u32,
     /// What a restore does to the error pointers.
     pub error_pointers: ErrorPointersLeft,
+    /// Components that it goes on counting as in use after they were zeroed by moves. Where all of them
+    /// may be in use, XGETBV(1) is asked, lest each owner from then on has them.
+    pub counted_when_zeroed: ComponentSet,
 }
 
 impl MovingCpu {
@@ -67,7 +73,21 @@ impl MovingCpu {
             MOVABLE
         }
     }
+
+    /// AMD's XINUSE goes by content (docs/surprises.md); of Intel's it is not known.
+    #[must_use]
+    pub fn counted_when_zeroed() -> ComponentSet {
+        const AUTHENTIC_AMD: [u8; 4] = *b"Auth";
+        if cpuid(0, 0).ebx.to_le_bytes() == AUTHENTIC_AMD {
+            ComponentSet::EMPTY
+        } else {
+            ComponentSet::AVX512
+        }
+    }
 }
+
+/// XCR0 has no component 63.
+const NEVER_IN_USE: u64 = 1 << 63;
 
 /// The places and the masks for one format, or one XCOMP_BV, and one RFBM.
 #[repr(C)]
@@ -85,6 +105,8 @@ pub struct MovePlan {
     pub(super) not_replaced: u64,
     /// In XSTATE_BV, they make a restore an instruction's.
     pub(super) not_loaded: u64,
+    /// Where `in_use` has all of them, a restore asks XGETBV(1) after all.
+    pub(super) asked_again: u64,
     pub(super) avx: u32,
     pub(super) opmask: u32,
     pub(super) zmm_hi256: u32,
@@ -165,6 +187,10 @@ impl MovePlan {
             not_saved: not_saved.bits(),
             not_replaced: not_saved.union(not_asked).bits() | !cpu.xcr0.bits(),
             not_loaded: not_saved.bits() | !room.bits(),
+            asked_again: match cpu.counted_when_zeroed.intersection(cpu.xcr0) {
+                ComponentSet::EMPTY => NEVER_IN_USE,
+                counted => counted.bits(),
+            },
             avx: place(Component::Avx),
             opmask: place(Component::Opmask),
             zmm_hi256: place(Component::ZmmHi256),
