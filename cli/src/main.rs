@@ -7,6 +7,7 @@
 //! * `run_cmd` - `fpstate run`
 //! * `cpu_choice` - what `--cpu` means
 //! * `component_list` - components as somebody writes them
+//! * `switching` - how a CPU can switch, and what that costs
 //! * `cpu_cmd` - `fpstate cpu`
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
@@ -42,6 +43,7 @@ mod output;
 mod run_cmd;
 mod cpu_choice;
 mod component_list;
+mod switching;
 mod cpu_cmd;
 mod layout_picture;
 mod layout_text;
@@ -102,6 +104,8 @@ enum CommandError {
     Cpu(#[from] cpu_choice::CpuError),
     #[error("{0}")]
     Host(cpu_choice::CpuError),
+    #[error("--switch-by: {0}")]
+    SwitchBy(#[from] fpstate_engine::SwitchByError),
     #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
     CpuOfNative,
     #[error("--components {0}")]

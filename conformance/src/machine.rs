@@ -2,7 +2,7 @@
 
 use fpstate::{
     BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout, LifeError,
-    Offer, SwitchInstructions, ThreadFpu,
+    Offer, RegisterMoves, SwitchInstructions, ThreadFpu,
 };
 use fpstate_arch::{
     Component, ComponentSet, Enumeration, Format, Instruction, Processor, Xcr0, Xfd, Xss,
@@ -87,8 +87,14 @@ impl Machine {
     /// A kernel's machine of `cpu`s that enables what the library offers.
     #[must_use]
     pub fn offered(cpu: &RecordedCpu) -> Self {
+        Self::offered_of(cpu, ComponentSet::from_bits(u64::MAX))
+    }
+
+    /// The same where only `visible` is offered.
+    #[must_use]
+    pub fn offered_of(cpu: &RecordedCpu, visible: ComponentSet) -> Self {
         let enumeration = cpu.enumeration();
-        let offer = Offer::for_ring0(&enumeration);
+        let offer = Offer::limited_to(&enumeration, visible);
         let components = offer
             .default_components()
             .union(offer.guest_only())
@@ -103,6 +109,15 @@ impl Machine {
         }
     }
 
+    /// The same machine, whose CPUs switch with `instructions`.
+    #[must_use]
+    pub fn switching_with(self, instructions: SwitchInstructions) -> Self {
+        Self {
+            instructions,
+            ..self
+        }
+    }
+
     /// A process's machine: `components` are what its processor hands over.
     #[must_use]
     pub fn user_mode(enumeration: Enumeration, components: ComponentSet) -> Self {
@@ -114,6 +129,13 @@ impl Machine {
             start: Start::Adopt,
             identities: Identities::new(),
         }
+    }
+
+    /// The same machine, whose CPUs try register moves or do not.
+    #[must_use]
+    pub const fn with_moves(mut self, moves: RegisterMoves) -> Self {
+        self.instructions = self.instructions.with_moves(moves);
+        self
     }
 
     /// What its CPUs switch with.

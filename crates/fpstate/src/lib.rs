@@ -67,9 +67,13 @@
 //! * [`left_out`] - which components are not offered, and why
 //! * [`contradiction`] - how CPUID contradicts itself
 //! * [`offer`] - [`Offer`]: what a kernel offers on CPUs of one kind
+//! * [`strategies`] - in which ways such a CPU can switch
+//! * [`round_trip`] - what a switch and the one back cost
+//! * [`calibration`] - which of them is the cheapest there
 //! * [`permission_error`] - why a component may not be used
 //! * [`permissions`] - [`Permissions`]: what a process's threads and guests may use on demand
 //! * [`guest_features`] - [`GuestFeatures`]: what one guest's CPUID offers
+//! * [`life_error`] - why a thread's state cannot be forked, begin anew or end
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
 //! * [`guest_registers`] - a guest's XCR0, IA32_XSS, IA32_XFD_ERR and PKRU
 //! * [`guest`] - [`GuestFpu`]: a vCPU's state between runs
@@ -135,9 +139,13 @@ pub mod cpu_life;
 pub mod left_out;
 pub mod contradiction;
 pub mod offer;
+pub mod strategies;
+pub mod round_trip;
+pub mod calibration;
 pub mod permission_error;
 pub mod permissions;
 pub mod guest_features;
+pub mod life_error;
 pub mod thread;
 pub mod guest_registers;
 pub mod guest;
@@ -154,6 +162,7 @@ mod misuse;
 pub use area::{AreaError, ComponentError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
+pub use calibration::Calibration;
 pub use compacted_image::CompactedImage;
 pub use contradiction::Contradiction;
 pub use cpu::CpuFpu;
@@ -175,23 +184,27 @@ pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
 pub use instructions::{
-    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions,
+    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, Strategy,
+    SwitchInstructions,
 };
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};
 pub use left_out::LeftOut;
+pub use life_error::{ForkError, LifeError};
 pub use loss::{Loss, LossError};
 pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use ptrace_image::PtraceImage;
+pub use round_trip::CalibrationError;
 pub use signal_frame::{SignalFrame, SignalFrameError, SoftwareBytes};
 pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
+pub use strategies::{Strategies, StrategyError};
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
-pub use thread::{ForkError, LifeError, ThreadFpu};
+pub use thread::ThreadFpu;
 pub use uabi_export::ImageOrigin;
