@@ -128,6 +128,7 @@ impl SwitchPlan {
             movable: MovingCpu::movable(),
             mxcsr_mask: host.mxcsr_mask(),
             error_pointers: ErrorPointersLeft::Zeroed,
+            counted_when_zeroed: MovingCpu::counted_when_zeroed(),
         };
         let rfbm = layout.components();
         match instructions.moves() {
