@@ -23,6 +23,9 @@ pub(crate) enum Command {
     /// Run vCPUs and host tasks, and check every register of each
     #[command(after_help = json_help::RUN)]
     Run(RunArguments),
+    /// Measure what a switch costs in several designs, side by side
+    #[command(after_help = json_help::BENCH)]
+    Bench(BenchArguments),
     /// Show what a CPU's extended state is
     #[command(after_help = json_help::CPU)]
     Cpu(CpuArguments),
@@ -92,6 +95,19 @@ impl RunArguments {
             json: false,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// A second or two instead of most of a minute: whether it works, not what it costs
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Draw the round trips into this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

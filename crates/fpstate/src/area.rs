@@ -193,7 +193,9 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     pub(crate) fn keep_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
         self.set_aside = ComponentSet::EMPTY;
         let control = mxcsr.control();
-        if control == Mxcsr::INITIAL && fcw == INITIAL_FCW && self.layout.format() == Format::Compacted
+        if control == Mxcsr::INITIAL
+            && fcw == INITIAL_FCW
+            && self.layout.format() == Format::Compacted
         {
             // Its legacy region is not read.
             self.set_xstate_bv(ComponentSet::EMPTY);
