@@ -150,6 +150,8 @@ pub struct Enumeration {
     user: ComponentSet,
     supervisor: ComponentSet,
     announced: ComponentSet,
+    /// Of the entries, which would have to be walked for it at every switch.
+    xfd: ComponentSet,
     entries: [Option<ComponentEntry>; 63],
     standard_len: u32,
     standard_len_for_xcr0: u32,
@@ -167,6 +169,7 @@ impl Enumeration {
             user: ComponentSet::EMPTY,
             supervisor: ComponentSet::EMPTY,
             announced: ComponentSet::EMPTY,
+            xfd: ComponentSet::EMPTY,
             entries: [None; 63],
             standard_len: 0,
             standard_len_for_xcr0: 0,
@@ -196,6 +199,11 @@ impl Enumeration {
                 *slot = entry_of(leaf);
             }
         }
+        enumeration.xfd = enumeration
+            .components()
+            .iter()
+            .filter(|&c| enumeration.entry(c).is_some_and(ComponentEntry::has_xfd))
+            .fold(ComponentSet::EMPTY, ComponentSet::with);
         enumeration.announced = enumeration
             .components()
             .iter()
@@ -243,11 +251,10 @@ impl Enumeration {
     }
 
     /// Components that IA32_XFD can disable.
-    pub fn xfd_components(&self) -> ComponentSet {
-        self.components()
-            .iter()
-            .filter(|&c| self.entry(c).is_some_and(ComponentEntry::has_xfd))
-            .fold(ComponentSet::EMPTY, ComponentSet::with)
+    #[must_use]
+    #[inline]
+    pub const fn xfd_components(&self) -> ComponentSet {
+        self.xfd
     }
 
     /// The sub-leaf of `component`. `None` for x87 and SSE, which have no sub-leaf of their own,

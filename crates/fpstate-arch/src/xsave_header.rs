@@ -81,6 +81,7 @@ impl XsaveHeader {
 
     /// Reads the header's 64 bytes.
     #[must_use]
+    #[inline]
     pub fn from_bytes(bytes: &[u8; XSAVE_HEADER_LEN]) -> Self {
         let [
             a,
@@ -110,6 +111,7 @@ impl XsaveHeader {
 
     /// The header's 64 bytes.
     #[must_use]
+    #[inline]
     pub fn to_bytes(&self) -> [u8; XSAVE_HEADER_LEN] {
         let Self {
             xstate_bv,
@@ -117,13 +119,13 @@ impl XsaveHeader {
             reserved,
         } = self;
         let mut bytes = [0; XSAVE_HEADER_LEN];
-        let all = xstate_bv
-            .bits()
-            .to_le_bytes()
-            .into_iter()
-            .chain(xcomp_bv.to_le_bytes());
-        for (to, from) in bytes.iter_mut().zip(all.chain(*reserved)) {
-            *to = from;
+        if let Some((first, rest)) = bytes.split_first_chunk_mut()
+            && let Some((second, rest)) = rest.split_first_chunk_mut()
+            && let Some(rest) = rest.first_chunk_mut()
+        {
+            *first = xstate_bv.bits().to_le_bytes();
+            *second = xcomp_bv.to_le_bytes();
+            *rest = *reserved;
         }
         bytes
     }

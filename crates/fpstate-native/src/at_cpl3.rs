@@ -4,12 +4,14 @@
 //! and an exception would be a signal, so a restore is judged before it is executed.
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
-use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Instruction, Mxcsr};
+use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Format, Instruction, Mxcsr};
 
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv};
 use crate::fxsave::{FXSAVE_ALIGNMENT, mxcsr_mask};
 use crate::reach::{Reach, require_alignment, require_legacy_region};
+use crate::register_moves::plans::MovePlans;
+use crate::register_moves::{ErrorPointersLeft, MovePlan};
 use crate::xrstor_conditions::{BOTH_FORMATS, STANDARD_ONLY, XrstorConditions, mxcsr_in};
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
@@ -19,6 +21,7 @@ pub(crate) struct AtCpl3 {
     pub(crate) reach: Reach,
     pub(crate) conditions: XrstorConditions,
     pub(crate) own: ComponentSet,
+    pub(crate) plans: MovePlans,
 }
 
 /// What decides about the process's own accesses and branches.
@@ -40,11 +43,14 @@ impl AtCpl3 {
             ComponentSet::EMPTY
         };
         let withheld = enumeration.xfd_components().union(THREADS_OWN);
+        // SAFETY: 1: the caller's; an x86-64 operating system sets CR4.OSFXSR.
+        let mxcsr_mask = unsafe { mxcsr_mask() };
         Self {
+            // The owners of the registers are one process's, whose addresses are no secret to them.
+            plans: MovePlans::new(mxcsr_mask, ErrorPointersLeft::Replaced),
             conditions: XrstorConditions {
                 xcr0,
-                // SAFETY: 1: the caller's; an x86-64 operating system sets CR4.OSFXSR.
-                mxcsr_mask: unsafe { mxcsr_mask() },
+                mxcsr_mask,
                 formats: if enumeration.has(Instruction::Xsavec) {
                     BOTH_FORMATS
                 } else {
@@ -153,6 +159,29 @@ impl AtCpl3 {
             return Err(Fault::DeviceNotAvailable);
         }
         Ok(rfbm.intersection(self.own))
+    }
+
+    /// The plan for a save by moves, if they cover anything of it.
+    #[inline]
+    pub(crate) fn plan_save(
+        &mut self,
+        area: &[u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Option<&MovePlan>, Fault> {
+        let (enumeration, xcr0) = (self.reach.enumeration(), self.conditions.xcr0);
+        self.plans.save(enumeration, || xcr0, area, (format, rfbm))
+    }
+
+    /// The plan for a restore by moves, if they cover anything of it.
+    #[inline]
+    pub(crate) fn plan_restore(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+    ) -> Result<Option<&MovePlan>, Fault> {
+        let (enumeration, xcr0) = (self.reach.enumeration(), self.conditions.xcr0);
+        self.plans.restore(enumeration, || xcr0, area, rfbm)
     }
 
     pub(crate) fn require_fxsave(&self, area: &[u8]) -> Result<(), Fault> {

@@ -10,10 +10,13 @@
 
 use core::arch::asm;
 use core::mem::offset_of;
+use core::ptr;
 
 use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN};
 use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
 use fpstate_arch::{ComponentSet, Fault, LegacyRegion, Mxcsr};
+
+use crate::register_moves::{MovePlan, Outcome, restore_by_moves, save_by_moves};
 
 /// How the registers' contents lie in the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,47 @@ impl<'m> HandOver<'m> {
         area: *mut u8,
         set: ComponentSet,
     ) -> Result<ComponentSet, Fault> {
+        let frame = Frame {
+            area,
+            ..Frame::with(set)
+        };
+        // SAFETY: the caller's.
+        let frame = unsafe { self.run(block, frame) }?;
+        Ok(ComponentSet::from_halves(frame.low, frame.high))
+    }
+
+    /// Executes `block`, which calls a routine of register moves by `plan`, with the registers as
+    /// handed over and `area` in its operand.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Safety
+    /// The conditions of the routine, but for what becomes of the registers.
+    pub(crate) unsafe fn execute_moves(
+        &mut self,
+        block: Block,
+        area: *mut u8,
+        plan: &MovePlan,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Outcome, Fault> {
+        let frame = Frame {
+            area,
+            plan,
+            status: u64::from(in_use.is_some()),
+            ..Frame::with(in_use.unwrap_or(ComponentSet::EMPTY))
+        };
+        // SAFETY: the caller's.
+        let frame = unsafe { self.run(block, frame) }?;
+        Ok(Outcome {
+            in_use: ComponentSet::from_halves(frame.low, frame.high).bits(),
+            status: frame.status,
+        })
+    }
+
+    /// # Safety
+    /// The conditions of the block's instruction, with the operands in `frame`.
+    unsafe fn run(&mut self, block: Block, frame: Frame) -> Result<Frame, Fault> {
         let (code, own) = match self.form {
             Form::Xsave(own) => (block.over_xsave, own),
             Form::Fxsave => (
@@ -88,23 +132,17 @@ impl<'m> HandOver<'m> {
             ),
         };
         let (own_low, own_high) = own.halves();
-        let (low, high) = set.halves();
         let mut frame = Frame {
             hand_over: self.memory.as_mut_ptr(),
-            initial: INITIAL.0.as_ptr(),
-            area,
             own_low,
             own_high,
-            low,
-            high,
-            mxcsr: 0,
-            fcw: 0,
+            ..frame
         };
         // SAFETY: 1: invariants 1 and 2, for memory borrowed exclusively; the block keeps them, for
         // it only puts there what XSAVE64 (FXSAVE64) writes. 2: `INITIAL` is such an image.
         // 3: the caller's.
         unsafe { code(&mut frame) };
-        Ok(ComponentSet::from_halves(frame.low, frame.high))
+        Ok(frame)
     }
 }
 
@@ -137,7 +175,34 @@ struct Frame {
     /// The compiler's MXCSR and x87 control word, while the block runs.
     mxcsr: u32,
     fcw: u16,
+    /// Of a block that calls a routine: its plan; whether what is in use is known, and then what
+    /// the routine came to.
+    plan: *const MovePlan,
+    status: u64,
 }
+
+impl Frame {
+    /// `set` in EDX:EAX, and no other operand.
+    const fn with(set: ComponentSet) -> Self {
+        let (low, high) = set.halves();
+        Self {
+            hand_over: ptr::null_mut(),
+            initial: INITIAL.0.as_ptr(),
+            area: ptr::null_mut(),
+            own_low: 0,
+            own_high: 0,
+            low,
+            high,
+            mxcsr: 0,
+            fcw: 0,
+            plan: ptr::null(),
+            status: 0,
+        }
+    }
+}
+
+// A routine's answer is stored over both halves at once.
+const _: () = assert!(offset_of!(Frame, low) + 4 == offset_of!(Frame, high));
 
 // The blocks read pointers of eight bytes: not for the x32 ABI.
 const _: () = assert!(size_of::<*mut u8>() == 8);
@@ -160,12 +225,12 @@ pub(crate) struct Block {
 }
 
 macro_rules! code {
-    ($name:ident: $restore:literal $(, $instruction:literal)+) => {
+    ($name:ident: $restore:literal $(, $instruction:literal)+ $(; $operand:ident = sym $routine:path)?) => {
         // Not inlined: for the caller it is a function, which by the ABI keeps no vector register.
         #[inline(never)]
         unsafe fn $name(frame: &mut Frame) {
             // SAFETY:
-            // Memory: the conditions 1 to 3 of `Code`; the stack is not used.
+            // Memory: the conditions 1 to 3 of `Code`; what a block pushes it pops.
             // Registers: every register a component has is clobbered (`sysv64` preserves no vector,
             // mask, tile or x87 register). The x87 stack is empty at the end, by the initial image;
             // that image also has no pending exception, so FLDCW raises none. MXCSR and the x87
@@ -198,8 +263,12 @@ macro_rules! code {
                     high = const offset_of!(Frame, high),
                     mxcsr = const offset_of!(Frame, mxcsr),
                     fcw = const offset_of!(Frame, fcw),
+                    $(
+                        $operand = sym $routine,
+                        plan = const offset_of!(Frame, plan),
+                        status = const offset_of!(Frame, status),
+                    )?
                     clobber_abi("sysv64"),
-                    options(nostack),
                 );
             }
         }
@@ -271,5 +340,29 @@ code!(
 );
 pub(crate) const XGETBV_IN_USE: Block = Block {
     over_xsave: xgetbv_in_use_over_xsave,
+    over_fxsave: None,
+};
+
+code!(
+    save_by_moves_over_xsave: "xrstor64",
+    "push rdi", "mov rsi, [rdi + {plan}]", "mov rdi, rcx", "call {routine}", "pop rdi",
+    "mov [rdi + {low}], rax", "mov [rdi + {status}], rdx";
+    routine = sym save_by_moves
+);
+pub(crate) const SAVE_BY_MOVES: Block = Block {
+    over_xsave: save_by_moves_over_xsave,
+    over_fxsave: None,
+};
+code!(
+    restore_by_moves_over_xsave: "xrstor64",
+    "push rdi", "mov rsi, [rdi + {plan}]", "mov rdx, [rdi + {low}]", "mov r8, rcx",
+    "mov rcx, [rdi + {status}]", "mov rdi, r8", "call {routine}", "pop rdi",
+    "mov [rdi + {low}], rax", "mov [rdi + {status}], rdx",
+    "mov rsi, [rdi + {hand_over}]",
+    "mov eax, [rdi + {own_low}]", "mov edx, [rdi + {own_high}]", "xsave64 [rsi]";
+    routine = sym restore_by_moves
+);
+pub(crate) const RESTORE_BY_MOVES: Block = Block {
+    over_xsave: restore_by_moves_over_xsave,
     over_fxsave: None,
 };

@@ -38,6 +38,8 @@
 //! * [`fxsave`] - FXSAVE64, FXRSTOR64, FNINIT, LDMXCSR, STMXCSR
 //! * [`xsave_family`] - XSAVE64, XSAVEOPT64, XSAVEC64, XSAVES64, XRSTOR64, XRSTORS64
 //! * `reach` - how many bytes of an area an instruction can touch
+//! * `recent` - the last two answers to a question
+//! * [`register_moves`] - saves and restores by plain moves
 //! * [`ring0`] - [`Ring0Processor`], for a kernel or a hypervisor
 //! * `xrstor_conditions` - what makes XRSTOR raise #GP
 //! * `at_cpl3` - what the two processors below know of their CPU, and refuse
@@ -88,6 +90,10 @@ mod random_image;
 pub mod pkru;
 #[cfg(target_arch = "x86_64")]
 mod reach;
+#[cfg(target_arch = "x86_64")]
+mod recent;
+#[cfg(target_arch = "x86_64")]
+pub mod register_moves;
 #[cfg(target_arch = "x86_64")]
 pub mod ring0;
 #[cfg(target_arch = "x86_64")]

@@ -2,13 +2,16 @@
 
 use core::marker::PhantomData;
 
-use fpstate_arch::{ComponentSet, Enumeration, Fault, Instruction, Mxcsr, Processor};
+use fpstate_arch::{
+    ComponentSet, Enumeration, Fault, Format, Instruction, Moved, Mxcsr, Processor,
+};
 
 use crate::at_cpl3::{AtCpl3, given_at_cpl3};
 use crate::extended_control::{XgetbvOperand, xgetbv};
 use crate::fxsave::{
     fninit, fnstcw, fxrstor64, fxsave64, ldmxcsr, overwrite_error_pointers, stmxcsr,
 };
+use crate::register_moves::{restore_by_moves, save_by_moves};
 use crate::tile::tilerelease;
 use crate::xsave_family::{xrstor64, xsave64, xsavec64, xsaveopt64};
 
@@ -170,6 +173,37 @@ impl Processor for LiveProcessor {
         // SAFETY: 1: the line above. 2: promised as 3.
         unsafe { tilerelease() };
         Ok(())
+    }
+
+    #[inline]
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_save(area, format, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        // SAFETY: 1, 2: the line above. 3: XCR0 is not empty; CR0.TS is
+        // promised as 1.
+        Ok(unsafe { save_by_moves(area.as_mut_ptr(), plan) }.moved())
+    }
+
+    #[inline]
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_restore(area, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        let (in_use, known) = in_use.map_or((0, 0), |in_use| (in_use.bits(), 1));
+        // SAFETY: 1, 2: the line above. 3, 5: the same; promised as 4. 4: the caller of a method says what a save has
+        // just found; a wrong answer is wrong contents of registers, which is 5.
+        Ok(unsafe { restore_by_moves(area.as_ptr(), plan, in_use, known) }.moved())
     }
 }
 

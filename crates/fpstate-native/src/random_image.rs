@@ -43,10 +43,18 @@ impl Random {
 }
 
 /// Memory that begins at a multiple of 64.
-#[derive(Clone)]
 pub(crate) struct Area {
     memory: Vec<u8>,
     len: usize,
+}
+
+/// The copy begins at a multiple of 64 too.
+impl Clone for Area {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed(self.len);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
 }
 
 impl Area {
@@ -90,7 +98,7 @@ impl Area {
     }
 }
 
-fn standard_place(on: &Enumeration, component: Component) -> core::ops::Range<usize> {
+pub(crate) fn standard_place(on: &Enumeration, component: Component) -> core::ops::Range<usize> {
     let entry = on.entry(component).unwrap();
     let (offset, len) = (entry.standard_offset, entry.len);
     offset.try_into().unwrap()..(offset + len).try_into().unwrap()

@@ -8,24 +8,17 @@
 use fpstate_arch::enumeration::ComponentEntry;
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
-use fpstate_arch::{ComponentSet, Enumeration, Fault, Format, XsaveHeader};
+use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Format, XsaveHeader};
+
+use crate::recent::Recent;
 
 /// The reach of a set of components.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    set: ComponentSet,
-    reach: usize,
-}
+type Known = Recent<ComponentSet, usize>;
 
-impl Known {
-    /// True in both formats: the legacy region and the header are always touched.
-    const NOTHING: Self = Self {
-        set: ComponentSet::EMPTY,
-        reach: EXTENDED_REGION_OFFSET,
-    };
-}
+/// True in both formats: the legacy region and the header are always touched.
+const NOTHING: Known = Recent::starting_with(ComponentSet::EMPTY, EXTENDED_REGION_OFFSET);
 
-/// The enumeration of the CPU that executes, and the last answer in each format: where a caller
+/// The enumeration of the CPU that executes, and the last answers in each format: where a caller
 /// comes with the same set again, the check is a comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
@@ -38,8 +31,8 @@ impl Reach {
     pub(crate) const fn new(enumeration: Enumeration) -> Self {
         Self {
             enumeration,
-            standard: Known::NOTHING,
-            compacted: Known::NOTHING,
+            standard: NOTHING,
+            compacted: NOTHING,
         }
     }
 
@@ -86,20 +79,16 @@ impl Reach {
 
     #[inline]
     fn standard(&mut self, set: ComponentSet) -> usize {
-        if self.standard.set != set {
-            let reach = standard_reach(&self.enumeration, set);
-            self.standard = Known { set, reach };
-        }
-        self.standard.reach
+        *self
+            .standard
+            .get(set, || standard_reach(&self.enumeration, set))
     }
 
     #[inline]
     fn compacted(&mut self, set: ComponentSet) -> usize {
-        if self.compacted.set != set {
-            let reach = compacted_reach(&self.enumeration, set, set);
-            self.compacted = Known { set, reach };
-        }
-        self.compacted.reach
+        *self
+            .compacted
+            .get(set, || compacted_reach(&self.enumeration, set, set))
     }
 }
 
@@ -139,6 +128,24 @@ fn header_of(area: &[u8]) -> Result<XsaveHeader, Fault> {
         })
 }
 
+/// XSTATE_BV and XCOMP_BV.
+#[inline]
+pub(crate) fn header_words(area: &[u8]) -> Result<(u64, u64), Fault> {
+    let words = area
+        .get(LEGACY_REGION_LEN..EXTENDED_REGION_OFFSET)
+        .map(<[u8]>::as_chunks::<8>);
+    match words {
+        Some(([xstate_bv, xcomp_bv, ..], _)) => Ok((
+            u64::from_le_bytes(*xstate_bv),
+            u64::from_le_bytes(*xcomp_bv),
+        )),
+        _ => Err(Fault::OutsideArea {
+            reach: EXTENDED_REGION_OFFSET,
+            len: area.len(),
+        }),
+    }
+}
+
 /// What XRSTOR and XRSTORS read: the components in RFBM and XSTATE_BV, each where the header's
 /// format puts it.
 fn restored_reach(enumeration: &Enumeration, header: &XsaveHeader, rfbm: ComponentSet) -> usize {
@@ -151,7 +158,7 @@ fn restored_reach(enumeration: &Enumeration, header: &XsaveHeader, rfbm: Compone
 
 /// The largest end among `set`. A component that the CPU does not have, or that the standard format
 /// does not hold, is never touched.
-fn standard_reach(enumeration: &Enumeration, set: ComponentSet) -> usize {
+pub(crate) fn standard_reach(enumeration: &Enumeration, set: ComponentSet) -> usize {
     set.iter()
         .filter_map(|component| enumeration.entry(component))
         .filter(|entry| !entry.is_supervisor())
@@ -161,7 +168,11 @@ fn standard_reach(enumeration: &Enumeration, set: ComponentSet) -> usize {
 
 /// One after the other from byte 576 on (SDM 1, 13.4.3): the end of the last of `touched` in an
 /// area that has room for `room`.
-fn compacted_reach(enumeration: &Enumeration, room: ComponentSet, touched: ComponentSet) -> usize {
+pub(crate) fn compacted_reach(
+    enumeration: &Enumeration,
+    room: ComponentSet,
+    touched: ComponentSet,
+) -> usize {
     let (_, reach) = room
         .iter()
         .filter_map(|component| Some((component, enumeration.entry(component)?)))
@@ -180,6 +191,19 @@ fn compacted_reach(enumeration: &Enumeration, room: ComponentSet, touched: Compo
             },
         );
     reach
+}
+
+/// Where `component` begins in a compacted area with `room`; 0 if it is not there.
+pub(crate) fn compacted_offset(
+    enumeration: &Enumeration,
+    room: ComponentSet,
+    component: Component,
+) -> u32 {
+    let Some(entry) = enumeration.entry(component) else {
+        return 0;
+    };
+    let end = compacted_reach(enumeration, room, ComponentSet::only(component));
+    u32::try_from(end.saturating_sub(bytes(entry.len))).unwrap_or(0)
 }
 
 const ALIGNED: usize = 64;

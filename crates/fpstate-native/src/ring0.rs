@@ -3,8 +3,8 @@
 use core::marker::PhantomData;
 
 use fpstate_arch::{
-    Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Instruction, Mxcsr, Pkru,
-    Processor, Xcr0, Xfd, XfdErr, Xss,
+    Component, ComponentSet, CpuidRegisters, Enumeration, Fault, Format, Instruction, Moved, Mxcsr,
+    Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
 };
 
 use crate::cpuid::cpuid;
@@ -16,6 +16,8 @@ use crate::fxsave::{
 use crate::msr::{Msr, rdmsr, wrmsr};
 use crate::pkru::{rdpkru, wrpkru};
 use crate::reach::{Reach, require_alignment, require_legacy_region};
+use crate::register_moves::plans::MovePlans;
+use crate::register_moves::{ErrorPointersLeft, restore_by_moves, save_by_moves};
 use crate::tile::tilerelease;
 use crate::xsave_family::{
     XSAVE_ALIGNMENT, xrstor64, xrstors64, xsave64, xsavec64, xsaveopt64, xsaves64,
@@ -42,6 +44,7 @@ use crate::xsave_family::{
 pub struct Ring0Processor {
     reach: Reach,
     mxcsr_mask: u32,
+    plans: MovePlans,
     /// Neither `Send` nor `Sync`: the value is about one CPU.
     on_this_cpu: PhantomData<*mut ()>,
 }
@@ -66,12 +69,17 @@ impl Ring0Processor {
     ///    `rfbm` given to [`xrstors`](Processor::xrstors) only where the kernel can lose them.
     /// 7. A value given to [`wrpkru`](Processor::wrpkru) allows what the kernel does with user pages
     ///    until the next one.
+    /// 8. When a method is called, XCR0 is what it was at the last call, but for
+    ///    [`xsetbv`](Processor::xsetbv) of this value: a guest's own is gone again.
     #[must_use]
     pub unsafe fn assume_ring0() -> Self {
+        // SAFETY: 1: promised as 3.
+        let mxcsr_mask = unsafe { mxcsr_mask() };
         Self {
             reach: Reach::new(Enumeration::read(cpuid)),
-            // SAFETY: 1: promised as 3.
-            mxcsr_mask: unsafe { mxcsr_mask() },
+            mxcsr_mask,
+            // The next owner is a user or a guest, who may not learn the kernel's addresses.
+            plans: MovePlans::new(mxcsr_mask, ErrorPointersLeft::Zeroed),
             on_this_cpu: PhantomData,
         }
     }
@@ -122,6 +130,15 @@ impl Ring0Processor {
     }
 }
 
+/// XCR0, where it can be read.
+fn xcr0_of(reach: &Reach) -> ComponentSet {
+    if !reach.enumeration().has(Instruction::Xsave) {
+        return ComponentSet::EMPTY;
+    }
+    // SAFETY: 1: the line above, and 3 of `assume_ring0`. 2: not that operand.
+    unsafe { xgetbv(XgetbvOperand::Xcr0) }
+}
+
 const fn instruction_of(msr: Msr) -> Instruction {
     match msr {
         Msr::Xss => Instruction::Xsaves,
@@ -161,6 +178,7 @@ impl Processor for Ring0Processor {
         // SAFETY: 1: promised as 1 to `assume_ring0`. 2: the first line, and 3 of the promise.
         // 3: the line above; `Xcr0` has the combinations. 4: promised as 4.
         unsafe { xsetbv(xcr0) };
+        self.plans.forget();
         Ok(())
     }
 
@@ -317,6 +335,49 @@ impl Processor for Ring0Processor {
         unsafe { tilerelease() };
         Ok(())
     }
+
+    #[inline]
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.plans.save(
+            self.reach.enumeration(),
+            || xcr0_of(&self.reach),
+            area,
+            (format, rfbm),
+        )?
+        else {
+            return Ok(Moved::NOTHING);
+        };
+        // SAFETY: 1, 2: the line above. 3: promised as 3 to
+        // `assume_ring0`.
+        Ok(unsafe { save_by_moves(area.as_mut_ptr(), plan) }.moved())
+    }
+
+    #[inline]
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.plans.restore(
+            self.reach.enumeration(),
+            || xcr0_of(&self.reach),
+            area,
+            rfbm,
+        )?
+        else {
+            return Ok(Moved::NOTHING);
+        };
+        let (in_use, known) = in_use.map_or((0, 0), |in_use| (in_use.bits(), 1));
+        // SAFETY: 1, 2: the line above. 3, 5: promised as 3 and 4 to `assume_ring0`. 4: the caller of a method says what a save has
+        // just found; a wrong answer is wrong contents of registers, which is 5.
+        Ok(unsafe { restore_by_moves(area.as_ptr(), plan, in_use, known) }.moved())
+    }
 }
 
 #[cfg(test)]
@@ -354,6 +415,7 @@ mod tests {
         Ring0Processor {
             reach: Reach::new(Enumeration::read(RecordedLeaves(leaves))),
             mxcsr_mask: Mxcsr::DEFAULT_MASK,
+            plans: MovePlans::new(Mxcsr::DEFAULT_MASK, ErrorPointersLeft::Zeroed),
             on_this_cpu: PhantomData,
         }
     }

@@ -1,12 +1,15 @@
 //! `UserProcessor`: the CPU under an ordinary process.
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
-use fpstate_arch::{ComponentSet, Enumeration, Fault, Instruction, Mxcsr, Processor};
+use fpstate_arch::{
+    ComponentSet, Enumeration, Fault, Format, Instruction, Moved, Mxcsr, Processor,
+};
 
 use crate::at_cpl3::{AtCpl3, given_at_cpl3};
 use crate::cpuid::cpuid;
 use crate::hand_over::{self, Block, Form, HandOver};
 use crate::reach::require_alignment;
+use crate::register_moves::Outcome;
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
 /// The extended state of a CPU at CPL 3, where the compiler uses the registers too.
@@ -29,7 +32,7 @@ use crate::xsave_family::XSAVE_ALIGNMENT;
 #[derive(Debug)]
 pub struct UserProcessor<'m> {
     hand_over: HandOver<'m>,
-    cpu: AtCpl3,
+    pub(crate) cpu: AtCpl3,
 }
 
 impl<'m> UserProcessor<'m> {
@@ -228,6 +231,43 @@ impl Processor for UserProcessor<'_> {
         // SAFETY: `overwrite_error_pointers`, 1: promised as 1. 2: the block puts back what compiled
         // code needs.
         unsafe { self.execute_on_registers(hand_over::FILD) }.map(drop)
+    }
+
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_save(area, format, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        let area = area.as_mut_ptr();
+        // SAFETY: 1, 2: the line above. 3: XCR0 is not empty; CR0.TS is promised as 1.
+        let outcome = unsafe {
+            self.hand_over
+                .execute_moves(hand_over::SAVE_BY_MOVES, area, plan, None)
+        };
+        outcome.map(Outcome::moved)
+    }
+
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        let Some(plan) = self.cpu.plan_restore(area, rfbm)? else {
+            return Ok(Moved::NOTHING);
+        };
+        let area = area.as_ptr().cast_mut();
+        // SAFETY: 1, 2: the line above. 3: XCR0 is not empty; CR0.TS is promised as 1. 4: a wrong
+        // answer is wrong contents of registers. 5: the block puts back what compiled code needs.
+        let outcome = unsafe {
+            self.hand_over
+                .execute_moves(hand_over::RESTORE_BY_MOVES, area, plan, in_use)
+        };
+        outcome.map(Outcome::moved)
     }
 
     fn tilerelease(&mut self) -> Result<(), Fault> {

@@ -192,27 +192,33 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     #[inline]
     pub(crate) fn keep_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
         self.set_aside = ComponentSet::EMPTY;
-        let control = mxcsr.control();
-        if control == Mxcsr::INITIAL
-            && fcw == INITIAL_FCW
-            && self.layout.format() == Format::Compacted
+        let mxcsr = mxcsr.control();
+        if self.layout.format() == Format::Compacted
+            && (mxcsr, fcw) == (Mxcsr::INITIAL, INITIAL_FCW)
         {
             // Its legacy region is not read.
             self.set_xstate_bv(ComponentSet::EMPTY);
-            return;
+        } else {
+            self.write_control_words(mxcsr, fcw);
         }
-        self.write_legacy(&LegacyRegion {
-            fcw,
-            mxcsr: control,
-            ..LegacyRegion::INITIAL
-        });
+    }
+
+    /// The same where they are not the initial ones, or the format has MXCSR whatever XSTATE_BV says.
+    #[cold]
+    #[inline(never)]
+    fn write_control_words(&mut self, mxcsr: Mxcsr, fcw: u16) {
         let mut live = ComponentSet::EMPTY;
         if fcw != INITIAL_FCW {
             live = live.with(Component::X87);
         }
-        if control != Mxcsr::INITIAL {
+        if mxcsr != Mxcsr::INITIAL {
             live = live.with(Component::Sse);
         }
+        self.write_legacy(&LegacyRegion {
+            fcw,
+            mxcsr,
+            ..LegacyRegion::INITIAL
+        });
         self.set_xstate_bv(live);
     }
 

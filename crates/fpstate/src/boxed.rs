@@ -3,7 +3,6 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 use crate::layout::Layout;
 use crate::storage::AreaStorage;
@@ -17,7 +16,9 @@ const SLACK: usize = ALIGNMENT.saturating_sub(1);
 /// Safe Rust cannot ask an allocator for an alignment of bytes, so up to 63 bytes more than the
 /// layout needs are allocated.
 pub struct BoxedArea {
+    /// Up to the end of the area.
     memory: Vec<u8>,
+    /// Where the area begins.
     start: usize,
 }
 
@@ -32,12 +33,9 @@ impl BoxedArea {
         memory.try_reserve_exact(len)?;
         memory.resize(len, 0);
         let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        // The capacity stays, and with it the address.
+        memory.truncate(start.saturating_add(layout.area_len()));
         Ok(Self { memory, start })
-    }
-
-    fn range(&self) -> Range<usize> {
-        let len = self.memory.len().saturating_sub(SLACK);
-        self.start..self.start.saturating_add(len)
     }
 }
 
@@ -45,7 +43,7 @@ impl fmt::Debug for BoxedArea {
     /// The length and not the bytes: what was a state's area has key material in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BoxedArea")
-            .field("len", &self.range().len())
+            .field("len", &self.bytes().len())
             .finish_non_exhaustive()
     }
 }
@@ -53,13 +51,12 @@ impl fmt::Debug for BoxedArea {
 impl AreaStorage for BoxedArea {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        self.memory.get(self.range()).unwrap_or(&[])
+        self.memory.get(self.start..).unwrap_or(&[])
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let range = self.range();
-        self.memory.get_mut(range).unwrap_or(&mut [])
+        self.memory.get_mut(self.start..).unwrap_or(&mut [])
     }
 }
 

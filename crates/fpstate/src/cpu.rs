@@ -182,6 +182,7 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// The kernel takes the registers, or gives them back.
+    #[inline(always)]
     pub(crate) const fn set_registers(&mut self, registers: RegisterContent) {
         self.registers = registers;
         self.uses = self.uses.wrapping_add(1);
@@ -193,6 +194,7 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// Carries out `switch` through the processor, and notes it.
+    #[inline(always)]
     pub(crate) fn carry_out<S: AreaStorage>(
         &mut self,
         switch: Switch,
@@ -297,6 +299,7 @@ impl<P: Processor> CpuFpu<P> {
         self.note_restore(switch.restore, incoming);
     }
 
+    #[inline(always)]
     fn note_save<S: AreaStorage>(&mut self, save: Save, state: Option<&mut Fpstate<'_, S>>) {
         match (save, state) {
             (Save::Registers { .. }, Some(state)) => {
@@ -312,12 +315,14 @@ impl<P: Processor> CpuFpu<P> {
         }
     }
 
+    #[inline(always)]
     const fn note_xfd(&mut self, xfd: Option<Xfd>) {
         if let Some(xfd) = xfd {
             self.xfd = xfd;
         }
     }
 
+    #[inline(always)]
     fn note_restore<S: AreaStorage>(
         &mut self,
         restore: Restore,

@@ -64,7 +64,7 @@ const fn version(state: Option<StateFacts>) -> Option<(StateId, u32)> {
 ///
 /// # Errors
 /// [`SwitchError`] when the bookkeeping says that this cannot be: nothing is guessed.
-#[inline]
+#[inline(always)]
 pub fn decide_save(outgoing: StateFacts, cpu: CpuFacts) -> Result<Save, SwitchError> {
     require_host_control(cpu)?;
     match outgoing.residence {
@@ -86,7 +86,7 @@ pub fn decide_save(outgoing: StateFacts, cpu: CpuFacts) -> Result<Save, SwitchEr
 ///
 /// # Errors
 /// [`SwitchError`] when the bookkeeping says that this cannot be.
-#[inline]
+#[inline(always)]
 pub fn decide_restore(
     incoming: StateFacts,
     cpu: CpuFacts,
@@ -132,19 +132,17 @@ pub fn decide_restore(
 ///
 /// # Errors
 /// As [`decide_save`] and [`decide_restore`].
-#[inline]
+#[inline(always)]
 pub fn decide_entry(
     own: StateFacts,
     guest: StateFacts,
     cpu: CpuFacts,
     (restoring, volatile): (Restoring, ComponentSet),
 ) -> Result<Switch, SwitchError> {
-    let save = match (decide_save(own, cpu)?, restoring) {
-        (Save::Registers { .. }, Restoring::Deferred) => Save::Deferred,
-        (Save::Registers { .. }, Restoring::Now) if volatile.contains_all(own.components) => {
-            Save::ControlWords
-        }
-        (save, _) => save,
+    let save = match decide_save(own, cpu)? {
+        Save::Registers { .. } if restoring == Restoring::Deferred => Save::Deferred,
+        Save::Registers { .. } if volatile.contains_all(own.components) => Save::ControlWords,
+        save => save,
     };
     let (xfd, restore) = decide_restore(guest, cpu.after(save, own.id), restoring)?;
     Ok(Switch { save, xfd, restore })
@@ -154,7 +152,7 @@ pub fn decide_entry(
 ///
 /// # Errors
 /// As [`decide_save`] and [`decide_restore`].
-#[inline]
+#[inline(always)]
 pub fn decide_exchange(
     outgoing: StateFacts,
     incoming: StateFacts,
@@ -168,7 +166,7 @@ pub fn decide_exchange(
 
 impl CpuFacts {
     /// The facts once `save` of `state` is done.
-    #[inline]
+    #[inline(always)]
     const fn after(self, save: Save, state: StateId) -> Self {
         match save {
             Save::Registers { .. } => Self {
@@ -186,7 +184,7 @@ impl CpuFacts {
 }
 
 /// No save and no restore between the load of a guest's XCR0 and that of the host's.
-#[inline]
+#[inline(always)]
 pub(crate) const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchError> {
     match cpu.control {
         ControlOwner::Host => Ok(()),
@@ -195,74 +193,84 @@ pub(crate) const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchErro
 }
 
 /// What can never be switched on this CPU is refused before it is entered, not when it is restored.
-#[inline]
+#[inline(always)]
 fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchError> {
-    let StateFacts {
-        components: found,
-        format,
-        xfd,
-        ..
-    } = state;
     let needed = cpu.instructions.save().format();
-    if format != needed {
-        return Err(SwitchError::OtherFormat {
-            cpu: cpu.id,
-            found: format,
-            needed,
-        });
+    let missing = without_room(state, cpu);
+    if state.format == needed && cpu.switched.contains_all(state.components) && missing.is_empty() {
+        Ok(())
+    } else {
+        Err(unfit(state, cpu))
     }
-    if !cpu.switched.contains_all(found) {
-        return Err(SwitchError::NotEnabled {
-            cpu: cpu.id,
-            found,
-            enabled: cpu.switched,
-        });
-    }
-    // What user code can use and the area cannot hold would be lost at the next save.
+}
+
+/// Components that user code can use and the area cannot hold: they would be lost at the next save.
+#[inline(always)]
+fn without_room(state: StateFacts, cpu: CpuFacts) -> ComponentSet {
     let disabled = if cpu.instructions.has_xfd() {
-        xfd
+        state.xfd
     } else {
         Xfd::NOTHING
     };
-    let missing = cpu
-        .switched
-        .difference(found)
+    cpu.switched
+        .difference(state.components)
         .difference(disabled.components())
         // A guest without room for them is not offered them, and a thread cannot use them.
-        .difference(cpu.instructions.guest_only());
-    if !missing.is_empty() {
-        return Err(SwitchError::NoRoom {
+        .difference(cpu.instructions.guest_only())
+}
+
+/// Why `state` does not fit.
+#[inline(always)]
+fn unfit(state: StateFacts, cpu: CpuFacts) -> SwitchError {
+    let needed = cpu.instructions.save().format();
+    if state.format != needed {
+        return SwitchError::OtherFormat {
+            cpu: cpu.id,
+            found: state.format,
+            needed,
+        };
+    }
+    let found = state.components;
+    if !cpu.switched.contains_all(found) {
+        return SwitchError::NotEnabled {
             cpu: cpu.id,
             found,
-            missing,
-        });
+            enabled: cpu.switched,
+        };
     }
-    Ok(())
+    SwitchError::NoRoom {
+        cpu: cpu.id,
+        found,
+        missing: without_room(state, cpu),
+    }
 }
 
 /// A state that says `Registers(holder)` must be on that CPU, and the CPU must say so too.
-#[inline]
+#[inline(always)]
 pub(crate) fn require_only_copy(
     state: StateFacts,
     holder: CpuId,
     cpu: CpuFacts,
 ) -> Result<(), SwitchError> {
-    if holder != cpu.id {
-        return Err(SwitchError::InRegistersOf {
-            state: state.id,
-            cpu: holder,
-            here: cpu.id,
-        });
+    if holder == cpu.id && cpu.registers == RegisterContent::OnlyCopyOf(state.id) {
+        Ok(())
+    } else {
+        Err(not_there(state.id, holder, cpu))
     }
-    if cpu.registers != RegisterContent::OnlyCopyOf(state.id) {
-        let found = cpu.registers;
-        return Err(SwitchError::NotInRegisters {
-            state: state.id,
-            cpu: cpu.id,
-            found,
-        });
+}
+
+/// Why `state`, which should be in `holder`'s registers, is not in `cpu`'s.
+#[inline(always)]
+fn not_there(state: StateId, holder: CpuId, cpu: CpuFacts) -> SwitchError {
+    if holder == cpu.id {
+        let (cpu, found) = (cpu.id, cpu.registers);
+        return SwitchError::NotInRegisters { state, cpu, found };
     }
-    Ok(())
+    SwitchError::InRegistersOf {
+        state,
+        cpu: holder,
+        here: cpu.id,
+    }
 }
 
 #[cfg(test)]

@@ -148,9 +148,9 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         storage: S,
     ) -> Result<S, (ResizeError, S)> {
-        let state = match &mut self.parked {
-            Some(own) if own.id() == expansion.state => own,
-            Some(_) | None => &mut self.active,
+        let state = match &mut self.guest {
+            Some(guest) if self.own.id() != expansion.state => guest,
+            Some(_) | None => &mut self.own,
         };
         if let Err(error) = state.enable_ahead(expansion, cpu) {
             return Err((error, storage));
@@ -176,12 +176,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         storage: S,
     ) -> Result<S, (ResizeError, S)> {
-        let in_memory = self.parked.is_some() && self.put_off().is_none();
+        let in_memory = self.guest.is_some() && self.put_off().is_none();
         if !in_memory && let Err(error) = self.save_before_switch(cpu) {
             return Err((ResizeError::Switch(error), storage));
         }
-        let own = self.parked.as_mut().unwrap_or(&mut self.active);
-        own.shrink(storage)
+        self.own.shrink(storage)
     }
 }
 

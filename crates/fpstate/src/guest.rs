@@ -128,7 +128,8 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
     }
 
     /// The state comes back from a thread.
-    pub(crate) fn come_back(&mut self, fpstate: Fpstate<'e, S>) {
+    #[inline(always)]
+    pub(crate) fn note_unused_exit(&mut self, fpstate: &Fpstate<'e, S>) {
         let grown_by = fpstate.grown_by();
         self.unused_exits = match fpstate.in_memory() {
             Ok(area) if !grown_by.is_empty() && !area.live().intersects(grown_by) => {
@@ -136,7 +137,6 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
             }
             Ok(_) | Err(_) => 0,
         };
-        self.fpstate = Some(fpstate);
     }
 
     /// The area of the state, to edit in memory; [`XsaveArea::set_legacy`] is for `KVM_SET_FPU`.

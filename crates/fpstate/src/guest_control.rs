@@ -203,14 +203,14 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         require_host_control(here).map_err(GuestRegisterError::Switch)?;
         // The register first: a save under one value and a restore under the other would be #NM in
         // the kernel.
-        if let Residence::Registers(holder) = self.active.residence() {
-            require_only_copy(self.active.facts(), holder, here)
+        if let Residence::Registers(holder) = self.active().residence() {
+            require_only_copy(self.active().facts(), holder, here)
                 .map_err(GuestRegisterError::Switch)?;
             let fault = |fault| GuestRegisterError::Switch(SwitchError::Fault(fault));
-            cpu.write_xfd(self.active.xfd_beside(xfd.components()))
+            cpu.write_xfd(self.active().xfd_beside(xfd.components()))
                 .map_err(fault)?;
         }
-        self.active.set_own_xfd(xfd);
+        self.active_mut().set_own_xfd(xfd);
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         self.require_running(guest)?;
         self.save_before_switch(cpu)
             .map_err(GuestRegisterError::Switch)?;
-        self.active.initialise_components(AFFECTED_BY_INIT);
+        self.active_mut().initialise_components(AFFECTED_BY_INIT);
         Ok(())
     }
 

@@ -244,7 +244,7 @@ impl<'e, P: Processor, S: AreaStorage> GuestEntry<'_, 'e, P, S> {
             self.cpu.read_xfd_back()?;
             let xfd = self.cpu.facts().xfd;
             if xfd != self.thread.active().own_xfd() {
-                self.thread.active.set_own_xfd(xfd);
+                self.thread.active_mut().set_own_xfd(xfd);
             }
         }
         Ok(())

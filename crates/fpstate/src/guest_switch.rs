@@ -22,7 +22,7 @@ use crate::host_side::{HostSide, LiveRegisters};
 use crate::ownership::StateId;
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
-use crate::switch::{Restoring, StateFacts, Switch};
+use crate::switch::{Restoring, Save, StateFacts, Switch};
 use crate::switch_error::SwitchError;
 use crate::thread::ThreadFpu;
 
@@ -33,6 +33,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// # Errors
     /// [`EnterError`]; thread and guest are as they were, except that a restore that faulted has
     /// left the registers to nobody and the thread's state in memory.
+    #[inline]
     pub fn enter_guest(
         &mut self,
         guest: &mut GuestFpu<'e, S>,
@@ -47,20 +48,52 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     ///
     /// # Errors
     /// As [`enter_guest`](Self::enter_guest).
+    #[inline]
     pub fn enter_guest_as<H: HostSide>(
         &mut self,
         guest: &mut GuestFpu<'e, S>,
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Switch, EnterError> {
-        let (switch, _) = self.plan_entry(guest, cpu, (restoring, H::VOLATILE))?;
+        match restoring {
+            Restoring::Deferred => self.enter_deferred(guest, cpu),
+            Restoring::Now => self.enter_now::<H>(guest, cpu),
+        }
+    }
+
+    #[inline(always)]
+    fn enter_now<H: HostSide>(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, EnterError> {
+        let how = (Restoring::Now, H::VOLATILE);
+        let Ok((switch, _)) = self.plan_entry(guest, cpu, how) else {
+            return Err(self.refused_entry(guest, cpu, how));
+        };
         let incoming = guest.fpstate.as_mut();
-        cpu.carry_out(switch, Some(&mut self.active), incoming)
+        cpu.carry_out(switch, Some(&mut self.own), incoming)
             .map_err(EnterError::Switch)?;
         self.take_in(guest);
         Ok(switch)
     }
 
+    /// Nothing is carried out: no state is saved or restored, IA32_XFD stays.
+    #[inline(always)]
+    fn enter_deferred(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &CpuFpu<impl Processor>,
+    ) -> Result<Switch, EnterError> {
+        let how = (Restoring::Deferred, LiveRegisters::VOLATILE);
+        let Ok((switch, _)) = self.plan_entry(guest, cpu, how) else {
+            return Err(self.refused_entry(guest, cpu, how));
+        };
+        self.take_in(guest);
+        Ok(switch)
+    }
+
+    #[inline(always)]
     fn plan_entry(
         &self,
         guest: &GuestFpu<'e, S>,
@@ -74,9 +107,24 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             return Err(EnterError::GuestInUse { guest: guest.id() });
         };
         let incoming = incoming.facts();
-        decide_entry(self.active.facts(), incoming, cpu.facts(), how)
+        decide_entry(self.own.facts(), incoming, cpu.facts(), how)
             .map(|switch| (switch, incoming))
             .map_err(EnterError::Switch)
+    }
+
+    /// Why an entry is refused, asked again: an entry that is not refused does not put it together.
+    #[cold]
+    #[inline(never)]
+    fn refused_entry(
+        &self,
+        guest: &GuestFpu<'e, S>,
+        cpu: &CpuFpu<impl Processor>,
+        how: (Restoring, ComponentSet),
+    ) -> EnterError {
+        match self.plan_entry(guest, cpu, how) {
+            Err(error) => error,
+            Ok(_) => EnterError::Switch(SwitchError::Stale),
+        }
     }
 
     /// What [`enter_guest`](Self::enter_guest) would do.
@@ -93,7 +141,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let (switch, incoming) = self.plan_entry(guest, cpu, live)?;
         Ok(Decided::new(
             switch,
-            Some(self.active.facts()),
+            Some(self.own.facts()),
             Some(incoming),
             (cpu.id(), cpu.uses()),
         ))
@@ -118,17 +166,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             .map_err(EnterError::Switch)?;
         cpu.note(
             decided.switch(),
-            Some(&mut self.active),
+            Some(&mut self.own),
             guest.fpstate.as_mut(),
         );
         self.take_in(guest);
         Ok(())
     }
 
+    #[inline(always)]
     fn take_in(&mut self, guest: &mut GuestFpu<'e, S>) {
-        if let Some(incoming) = guest.fpstate.take() {
-            self.parked = Some(mem::replace(&mut self.active, incoming));
-        }
+        // It is `None`, and a swap moves the value without a copy on the way.
+        mem::swap(&mut self.guest, &mut guest.fpstate);
     }
 
     /// Leaving `vcpu_run`: the guest's state moves back into `guest` and the thread's own is active
@@ -136,33 +184,82 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     ///
     /// # Errors
     /// [`LeaveError`]; the thread is still in the guest then.
+    #[inline]
     pub fn leave_guest(
         &mut self,
         guest: &mut GuestFpu<'e, S>,
         cpu: &mut CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Switch, LeaveError> {
-        let (switch, _) = self.plan_leave(guest.id(), cpu, restoring)?;
-        cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
+        match restoring {
+            Restoring::Deferred => self.leave_deferred(guest, cpu),
+            Restoring::Now => self.leave_now(guest, cpu),
+        }
+    }
+
+    #[inline(always)]
+    fn leave_now(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, LeaveError> {
+        let Ok((switch, _)) = self.plan_leave(guest.id(), cpu, Restoring::Now) else {
+            return Err(self.refused_leave(guest.id(), cpu, Restoring::Now));
+        };
+        cpu.carry_out(switch, self.guest.as_mut(), Some(&mut self.own))
             .map_err(LeaveError::Switch)?;
         self.give_back(guest);
         Ok(switch)
     }
 
+    /// At most the guest's state is saved.
+    #[inline(always)]
+    fn leave_deferred(
+        &mut self,
+        guest: &mut GuestFpu<'e, S>,
+        cpu: &mut CpuFpu<impl Processor>,
+    ) -> Result<Switch, LeaveError> {
+        let Ok((switch, _)) = self.plan_leave(guest.id(), cpu, Restoring::Deferred) else {
+            return Err(self.refused_leave(guest.id(), cpu, Restoring::Deferred));
+        };
+        if let Save::Registers { .. } = switch.save {
+            cpu.carry_out(switch, self.guest.as_mut(), None)
+                .map_err(LeaveError::Switch)?;
+        }
+        self.give_back(guest);
+        Ok(switch)
+    }
+
+    #[inline(always)]
     fn plan_leave(
         &self,
         asked: StateId,
         cpu: &CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<(Switch, StateFacts), LeaveError> {
-        let own: &Fpstate<'e, S> = self.parked.as_ref().ok_or(LeaveError::NotInGuest)?;
-        let running = self.active.id();
+        let guest: &Fpstate<'e, S> = self.guest.as_ref().ok_or(LeaveError::NotInGuest)?;
+        let running = guest.id();
         if running != asked {
             return Err(LeaveError::OtherGuest { running, asked });
         }
-        decide_exchange(self.active.facts(), own.facts(), cpu.facts(), restoring)
-            .map(|switch| (switch, own.facts()))
+        decide_exchange(guest.facts(), self.own.facts(), cpu.facts(), restoring)
+            .map(|switch| (switch, guest.facts()))
             .map_err(LeaveError::Switch)
+    }
+
+    /// As [`refused_entry`](Self::refused_entry).
+    #[cold]
+    #[inline(never)]
+    fn refused_leave(
+        &self,
+        asked: StateId,
+        cpu: &CpuFpu<impl Processor>,
+        restoring: Restoring,
+    ) -> LeaveError {
+        match self.plan_leave(asked, cpu, restoring) {
+            Err(error) => error,
+            Ok(_) => LeaveError::Switch(SwitchError::Stale),
+        }
     }
 
     /// What [`leave_guest`](Self::leave_guest) would do.
@@ -175,11 +272,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &CpuFpu<impl Processor>,
         restoring: Restoring,
     ) -> Result<Decided, LeaveError> {
-        let (switch, own) = self.plan_leave(guest.id(), cpu, restoring)?;
+        let (switch, outgoing) = self.plan_leave(guest.id(), cpu, restoring)?;
         Ok(Decided::new(
             switch,
-            Some(self.active.facts()),
-            Some(own),
+            Some(outgoing),
+            Some(self.own.facts()),
             (cpu.id(), cpu.uses()),
         ))
     }
@@ -203,8 +300,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             .map_err(LeaveError::Switch)?;
         cpu.note(
             decided.switch(),
-            Some(&mut self.active),
-            self.parked.as_mut(),
+            self.guest.as_mut(),
+            Some(&mut self.own),
         );
         self.give_back(guest);
         Ok(())
@@ -220,17 +317,19 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<GuestFpu<'e, S>, LeaveError> {
         let switch = self
-            .plan_leave(self.active.id(), cpu, Restoring::Deferred)?
+            .plan_leave(self.active().id(), cpu, Restoring::Deferred)?
             .0;
-        cpu.carry_out(switch, Some(&mut self.active), self.parked.as_mut())
+        cpu.carry_out(switch, self.guest.as_mut(), Some(&mut self.own))
             .map_err(LeaveError::Switch)?;
-        let own = self.parked.take().ok_or(LeaveError::NotInGuest)?;
-        Ok(GuestFpu::new(mem::replace(&mut self.active, own)))
+        let guest = self.guest.take().ok_or(LeaveError::NotInGuest)?;
+        Ok(GuestFpu::new(guest))
     }
 
+    #[inline(always)]
     fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
-        if let Some(own) = self.parked.take() {
-            guest.come_back(mem::replace(&mut self.active, own));
+        if let Some(fpstate) = &self.guest {
+            guest.note_unused_exit(fpstate);
+            mem::swap(&mut self.guest, &mut guest.fpstate);
         }
     }
 }

@@ -169,11 +169,11 @@ pub use guest_entry::{AfterExit, GuestEntry, GuestEntryError, VmExit};
 pub use guest_features::{GuestFeatures, GuestFeaturesError};
 pub use guest_registers::{GuestRegisterError, Interception};
 pub use guest_switch::{EnterError, LeaveError};
-pub use host_side::{CallerSaved, HostSide, LiveRegisters};
 pub use image::StandardImage;
 pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
+pub use host_side::{CallerSaved, HostSide, LiveRegisters};
 pub use instructions::{
     NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions,
 };

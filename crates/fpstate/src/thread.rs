@@ -25,41 +25,48 @@ use crate::switch_error::SwitchError;
 /// [kernel section](crate::CpuFpu::begin_kernel_section).
 #[derive(Debug)]
 pub struct ThreadFpu<'e, S> {
-    pub(crate) active: Fpstate<'e, S>,
-    /// The thread's own state while a guest's is active: Linux's `__task_fpstate`.
-    pub(crate) parked: Option<Fpstate<'e, S>>,
+    /// Never moves; parked while a guest's is active: Linux's `__task_fpstate`.
+    pub(crate) own: Fpstate<'e, S>,
+    /// The state of the guest that the thread runs, which is active then.
+    pub(crate) guest: Option<Fpstate<'e, S>>,
 }
 
 impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// A thread with `own` as its state, not loaded anywhere.
     #[must_use]
     pub const fn new(own: Fpstate<'e, S>) -> Self {
-        Self {
-            active: own,
-            parked: None,
-        }
+        Self { own, guest: None }
     }
 
     /// The state that the thread uses now: its own, or the guest's it is running.
     #[must_use]
+    #[inline]
     pub const fn active(&self) -> &Fpstate<'e, S> {
-        &self.active
+        match &self.guest {
+            Some(guest) => guest,
+            None => &self.own,
+        }
+    }
+
+    /// As [`active`](Self::active).
+    pub(crate) const fn active_mut(&mut self) -> &mut Fpstate<'e, S> {
+        match &mut self.guest {
+            Some(guest) => guest,
+            None => &mut self.own,
+        }
     }
 
     /// The thread's own state.
     #[must_use]
     pub const fn own(&self) -> &Fpstate<'e, S> {
-        match &self.parked {
-            Some(own) => own,
-            None => &self.active,
-        }
+        &self.own
     }
 
     /// The guest state that is active, while one is.
     #[must_use]
     pub const fn running_guest(&self) -> Option<StateId> {
-        match self.parked {
-            Some(_) => Some(self.active.id()),
+        match &self.guest {
+            Some(guest) => Some(guest.id()),
             None => None,
         }
     }
@@ -78,9 +85,19 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// The thread's own state while it is parked and yet in registers: an entry into a guest was
     /// deferred, and nobody has needed the registers since.
     pub(crate) const fn put_off(&self) -> Option<&Fpstate<'e, S>> {
-        match &self.parked {
-            Some(own) if matches!(own.residence(), Residence::Registers(_)) => Some(own),
-            Some(_) | None => None,
+        match (&self.guest, self.own.residence()) {
+            (Some(_), Residence::Registers(_)) => Some(&self.own),
+            (Some(_) | None, _) => None,
+        }
+    }
+
+    /// What [`put_off`](Self::put_off) gives, and the active state.
+    const fn own_and_active(&mut self) -> (Option<&mut Fpstate<'e, S>>, &mut Fpstate<'e, S>) {
+        let Self { own, guest } = self;
+        match (guest, own.residence()) {
+            (Some(guest), Residence::Registers(_)) => (Some(own), guest),
+            (Some(guest), _) => (None, guest),
+            (None, _) => (None, own),
         }
     }
 
@@ -88,33 +105,32 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     pub(crate) const fn to_save(&self) -> &Fpstate<'e, S> {
         match self.put_off() {
             Some(own) => own,
-            None => &self.active,
+            None => self.active(),
         }
     }
 
     /// As [`to_save`](Self::to_save).
     pub(crate) const fn to_save_mut(&mut self) -> &mut Fpstate<'e, S> {
-        match &mut self.parked {
-            Some(own) if matches!(own.residence(), Residence::Registers(_)) => own,
-            Some(_) | None => &mut self.active,
+        match &mut self.guest {
+            Some(guest) if !matches!(self.own.residence(), Residence::Registers(_)) => guest,
+            Some(_) | None => &mut self.own,
         }
     }
 
     /// Whether `cpu`'s registers hold the active state, so that user code or the guest may run.
     #[must_use]
     pub fn is_in_registers_of(&self, cpu: &CpuFpu<impl Processor>) -> bool {
-        self.active.residence() == Residence::Registers(cpu.id())
-            && cpu.registers() == RegisterContent::OnlyCopyOf(self.active.id())
+        let active = self.active();
+        active.residence() == Residence::Registers(cpu.id())
+            && cpu.registers() == RegisterContent::OnlyCopyOf(active.id())
     }
 
     /// The bytes of the area of the thread's own state and, while one is active, of its guest's, for
     /// whoever carries out a [`Decided`] switch itself. From a decision until its steps are carried
     /// out they are the instructions' to read and write, nobody else's.
     pub fn areas(&mut self) -> (&mut [u8], Option<&mut [u8]>) {
-        match &mut self.parked {
-            Some(own) => (own.save_target(), Some(self.active.save_target())),
-            None => (self.active.save_target(), None),
-        }
+        let guest = self.guest.as_mut().map(Fpstate::save_target);
+        (self.own.save_target(), guest)
     }
 
     /// The thread's own state, to edit in memory: `ptrace`, a signal frame. Whatever registers still
@@ -123,10 +139,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// # Errors
     /// [`NotInMemory`]; save it first.
     pub fn edit_own(&mut self) -> Result<&mut XsaveArea<'e, S>, NotInMemory> {
-        match &mut self.parked {
-            Some(own) => own.edit(),
-            None => self.active.edit(),
-        }
+        self.own.edit()
     }
 
     /// Before the thread leaves this CPU: saves the active state if the registers hold the only
@@ -206,7 +219,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
     ) -> Result<Switch, SwitchError> {
         let switch = self.plan_restore(cpu, H::VOLATILE)?;
-        cpu.carry_out(switch, put_off(&mut self.parked), Some(&mut self.active))?;
+        let (own, active) = self.own_and_active();
+        cpu.carry_out(switch, own, Some(active))?;
         Ok(switch)
     }
 
@@ -216,10 +230,10 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         volatile: ComponentSet,
     ) -> Result<Switch, SwitchError> {
         if let Some(own) = self.put_off() {
-            let (own, guest) = (own.facts(), self.active.facts());
+            let (own, guest) = (own.facts(), self.active().facts());
             return decide_entry(own, guest, cpu.facts(), (Restoring::Now, volatile));
         }
-        let (xfd, restore) = decide_restore(self.active.facts(), cpu.facts(), Restoring::Now)?;
+        let (xfd, restore) = decide_restore(self.active().facts(), cpu.facts(), Restoring::Now)?;
         Ok(Switch {
             save: Save::Nothing,
             xfd,
@@ -239,7 +253,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         Ok(Decided::new(
             switch,
             self.put_off().map(Fpstate::facts),
-            Some(self.active.facts()),
+            Some(self.active().facts()),
             (cpu.id(), cpu.uses()),
         ))
     }
@@ -255,11 +269,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         decided: Decided,
     ) -> Result<(), SwitchError> {
         decided.require_current(self.decide_restore_before_use(cpu)?)?;
-        cpu.note(
-            decided.switch(),
-            put_off(&mut self.parked),
-            Some(&mut self.active),
-        );
+        let (own, active) = self.own_and_active();
+        cpu.note(decided.switch(), own, Some(active));
         Ok(())
     }
 
@@ -274,9 +285,9 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         image: &StandardImage<'_>,
         kept_elsewhere: ComponentSet,
     ) -> Result<(), ImportError> {
-        self.active
-            .import_instead_of_saving(cpu.id(), image, kept_elsewhere)?;
-        cpu.forget(self.active.id());
+        let active = self.active_mut();
+        active.import_instead_of_saving(cpu.id(), image, kept_elsewhere)?;
+        cpu.forget(active.id());
         Ok(())
     }
 
@@ -286,15 +297,15 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// copy needs that call, too. While an entry into a guest is deferred, what was lost is the own
     /// state: [`discard_own`](Self::discard_own).
     pub fn discard_active(&mut self, cpu: &mut CpuFpu<impl Processor>) {
-        cpu.forget(self.active.id());
-        self.active.reset();
+        let active = self.active_mut();
+        cpu.forget(active.id());
+        active.reset();
     }
 
     /// The same for the thread's own state, active or parked.
     pub fn discard_own(&mut self, cpu: &mut CpuFpu<impl Processor>) {
-        let own = self.parked.as_mut().unwrap_or(&mut self.active);
-        cpu.forget(own.id());
-        own.reset();
+        cpu.forget(self.own.id());
+        self.own.reset();
     }
 
     /// A new thread with a copy of this one's own state, in `child`'s memory. Components without
@@ -307,7 +318,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         cpu: &mut CpuFpu<impl Processor>,
         mut child: Fpstate<'e, S>,
     ) -> Result<Self, (ForkError, Fpstate<'e, S>)> {
-        if self.parked.is_none() || self.put_off().is_some() {
+        if self.guest.is_none() || self.put_off().is_some() {
             // The parent goes on using its registers: after the save they hold a copy, and the
             // restore before its next use is skipped.
             if let Err(error) = self.save_before_switch(cpu) {
@@ -334,12 +345,12 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
     /// [`exec_and_release`](Self::exec_and_release).
     pub fn exec(&mut self, cpu: &mut CpuFpu<impl Processor>) -> Result<(), LifeError> {
         self.require_own_state_within_reach(cpu.id())?;
-        let components = self.active.grown_by();
+        let components = self.own.grown_by();
         if !components.is_empty() {
             return Err(LifeError::Grown { components });
         }
-        cpu.forget(self.active.id());
-        self.active.reset();
+        cpu.forget(self.own.id());
+        self.own.reset();
         Ok(())
     }
 
@@ -356,13 +367,13 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         if let Err(error) = self.require_own_state_within_reach(cpu.id()) {
             return Err((error, storage));
         }
-        let layout = match self.active.released_layout() {
+        let layout = match self.own.released_layout() {
             Ok(layout) => layout,
             Err(error) => return Err((LifeError::Layout(error), storage)),
         };
-        match self.active.renew(layout, storage) {
+        match self.own.renew(layout, storage) {
             Ok(former) => {
-                cpu.forget(self.active.id());
+                cpu.forget(self.own.id());
                 Ok(former)
             }
             Err((error, storage)) => Err((LifeError::Area(error), storage)),
@@ -377,8 +388,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         if let Err(error) = self.require_own_state_within_reach(cpu.id()) {
             return Err((error, self));
         }
-        cpu.forget(self.active.id());
-        Ok(self.active.into_storage())
+        cpu.forget(self.own.id());
+        Ok(self.own.into_storage())
     }
 
     /// The thread's own state is active, and not in the registers of a CPU other than `here`, which
@@ -387,7 +398,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         if let Some(guest) = self.running_guest() {
             return Err(LifeError::InGuest { guest });
         }
-        match self.active.residence() {
+        match self.own.residence() {
             Residence::Registers(cpu) if cpu != here => Err(LifeError::InRegistersOf { cpu, here }),
             Residence::Registers(_)
             | Residence::MemoryAndRegisters(_)
@@ -395,15 +406,6 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             | Residence::Sealed => Ok(()),
         }
     }
-}
-
-/// As [`ThreadFpu::put_off`], beside a borrow of the active state.
-fn put_off<'a, 'e, S: AreaStorage>(
-    parked: &'a mut Option<Fpstate<'e, S>>,
-) -> Option<&'a mut Fpstate<'e, S>> {
-    parked
-        .as_mut()
-        .filter(|own| matches!(own.residence(), Residence::Registers(_)))
 }
 
 /// Why a thread cannot be forked.
@@ -496,8 +498,8 @@ impl<S: AreaStorage + Clone> ThreadFpu<'_, S> {
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self {
-            active: self.active.duplicate(),
-            parked: self.parked.as_ref().map(Fpstate::duplicate),
+            own: self.own.duplicate(),
+            guest: self.guest.as_ref().map(Fpstate::duplicate),
         }
     }
 }

@@ -168,6 +168,7 @@ fn with_tiles_withheld(cpu: UserProcessor<'_>) -> UserProcessor<'_> {
                 ..cpu.cpu.conditions
             },
             own: cpu.cpu.own,
+            plans: cpu.cpu.plans,
         },
     }
 }
