@@ -93,10 +93,10 @@ fn a_preemption_of_a_state_in_memory_executes_nothing_anywhere() {
 fn a_round_trip_is_two_saves_and_two_restores_whoever_makes_it() {
     let counts = counted(Scenario::SseAvx, Event::RoundTrip);
     let pairs = [(Operation::Xsave, 2), (Operation::Xrstor, 2)];
-    for name in LINUX.into_iter().chain([
-        PolicyName::InstructionsPair,
-        PolicyName::OursInstructions,
-    ]) {
+    for name in LINUX
+        .into_iter()
+        .chain([PolicyName::InstructionsPair, PolicyName::OursInstructions])
+    {
         assert_executed(of(&counts, name), &pairs);
     }
     let moves = [
@@ -110,12 +110,18 @@ fn a_round_trip_is_two_saves_and_two_restores_whoever_makes_it() {
 
 #[test]
 fn a_host_that_called_a_function_saves_its_control_words_and_one_state() {
-    let counts = of(&counted(Scenario::SseAvx, Event::RoundTrip), PolicyName::OursAbi);
+    let counts = of(
+        &counted(Scenario::SseAvx, Event::RoundTrip),
+        PolicyName::OursAbi,
+    );
     assert_eq!(counts.of(Operation::SavedByMoves), 1);
     assert_eq!(counts.of(Operation::RestoredByMoves), 2);
     assert_eq!(counts.of(Operation::Stmxcsr), 1);
     assert_eq!(counts.of(Operation::Fnstcw), 1);
-    assert_eq!(counts.of(Operation::Xsave) + counts.of(Operation::Xrstor), 0);
+    assert_eq!(
+        counts.of(Operation::Xsave) + counts.of(Operation::Xrstor),
+        0
+    );
 }
 
 #[test]
@@ -123,7 +129,10 @@ fn live_x87_registers_are_left_to_the_instructions_and_bare_moves_say_so() {
     let counts = counted(Scenario::SseAvxX87, Event::RoundTrip);
     assert_eq!(counts.counts.get(PolicyName::PlainMoves), None);
     let full = of(&counts, PolicyName::OursFull);
-    assert_eq!((full.of(Operation::Xsave), full.of(Operation::Xrstor)), (2, 2));
+    assert_eq!(
+        (full.of(Operation::Xsave), full.of(Operation::Xrstor)),
+        (2, 2)
+    );
     assert_eq!(full.of(Operation::SavedByMoves), 0);
 }
 
@@ -132,7 +141,10 @@ fn entry_after_entry_of_one_vcpu_only_saves_it() {
     let counts = counted(Scenario::SseAvx, Event::BackToBack);
     for name in LIBRARY {
         let counts = of(&counts, name);
-        assert_eq!(counts.of(Operation::Xsave) + counts.of(Operation::SavedByMoves), 1);
+        assert_eq!(
+            counts.of(Operation::Xsave) + counts.of(Operation::SavedByMoves),
+            1
+        );
         assert_eq!(counts.of(Operation::Xrstor), 0, "{name:?}");
         assert_eq!(counts.of(Operation::RestoredByMoves), 0, "{name:?}");
     }

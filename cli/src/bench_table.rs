@@ -153,11 +153,12 @@ fn sizes(report: &BenchReport) -> Table {
         let SizeEventCosts { cost, touch, .. } = costs;
         let mut row = vec![grouped(size.vcpus as u64)];
         row.extend(WITH_BOOKKEEPING.map(|name| cycles(cost.get(name))));
+        row.push(cycles(cost.get(PolicyName::PlainMoves)));
         row.push(cycles(touch.map(|touch| touch.median).as_ref()));
         row.push(cycles(size.bytes_per_vcpu.get(PolicyName::OursFull)));
         table.add_row(row);
     }
-    align_right(&mut table, &[0, 1, 2, 3, 4, 5, 6]);
+    align_right(&mut table, &[0, 1, 2, 3, 4, 5, 6, 7]);
     table
 }
 

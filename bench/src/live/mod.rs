@@ -19,3 +19,4 @@ mod seats;
 mod run;
 
 pub use run::run;
+pub use seats::contestants;

@@ -33,6 +33,22 @@ pub(super) fn all<'e>(
     Ok(seats)
 }
 
+/// The same, for another way to measure them.
+///
+/// # Errors
+/// A CPUID that contradicts itself, or no memory.
+pub fn contestants<'e>(
+    cpu: &'e ThisCpu,
+    setting: &Setting<'e>,
+) -> Result<Vec<(PolicyName, Boxed<'e>)>, BenchError> {
+    let seats = all(cpu, setting, &mut OwnRegisters::new(cpu)?)?;
+    let named = seats.into_iter().map(|seat| match seat.competitor {
+        Competitor::Policy(name) => Some((name, seat.contestant)),
+        Competitor::Touch => None,
+    });
+    Ok(named.flatten().collect())
+}
+
 /// A seat for the cache lines alone.
 pub(super) fn touch<'e>(setting: &Setting<'e>) -> Result<Seat<'e>, BenchError> {
     Ok(Seat {
