@@ -98,6 +98,10 @@ impl RunArguments {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(crate) struct BenchArguments {
     /// A second or two instead of most of a minute: whether it works, not what it costs
     #[arg(long)]

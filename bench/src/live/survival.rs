@@ -117,3 +117,109 @@ fn differing(
     }
     differing
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::seats;
+    use crate::live::this_cpu::ThisCpu;
+    use crate::policy_name::PolicyName;
+    use crate::scenario::Scenario;
+    use crate::setting::Boxed;
+
+    /// What a policy under test leaves out.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum LeftOut {
+        Nothing,
+        /// The guest's registers are not loaded.
+        Enter,
+        /// The thread's registers are not loaded, and the guest's not saved.
+        Leave,
+    }
+
+    struct Broken<'p> {
+        inner: Boxed<'p>,
+        left_out: LeftOut,
+    }
+
+    impl Contestant for Broken<'_> {
+        fn prepare(&mut self, event: Event) -> Result<(), PolicyError> {
+            self.inner.prepare(event)
+        }
+
+        fn happen(&mut self, event: Event, order: &[usize]) -> Result<(), PolicyError> {
+            self.inner.happen(event, order)
+        }
+
+        fn finish(&mut self, event: Event) -> Result<(), PolicyError> {
+            self.inner.finish(event)
+        }
+
+        fn enter(&mut self, vcpu: usize) -> Result<(), PolicyError> {
+            match self.left_out {
+                LeftOut::Enter => Ok(()),
+                LeftOut::Nothing | LeftOut::Leave => self.inner.enter(vcpu),
+            }
+        }
+
+        fn leave(&mut self, vcpu: usize) -> Result<(), PolicyError> {
+            match self.left_out {
+                LeftOut::Leave => Ok(()),
+                LeftOut::Nothing | LeftOut::Enter => self.inner.leave(vcpu),
+            }
+        }
+
+        fn bytes_copied(&self) -> u64 {
+            self.inner.bytes_copied()
+        }
+    }
+
+    /// Whose registers the bare pair loses where `left_out` is left out, each scenario in turn.
+    fn lost(left_out: LeftOut) -> Vec<Option<Whose>> {
+        let Ok(cpu) = ThisCpu::read() else {
+            eprintln!("SKIPPED: no XSAVE here");
+            return Vec::new();
+        };
+        let mut registers = OwnRegisters::new(&cpu).unwrap();
+        let mut lost = Vec::new();
+        for scenario in [Scenario::SseAvx, Scenario::SseAvxX87, Scenario::Avx512] {
+            if !scenario.is_possible_on(cpu.switched()) {
+                continue;
+            }
+            let setting = Setting {
+                layout: cpu.layout().unwrap(),
+                instructions: cpu.instructions(),
+                scenario,
+                vcpus: 1,
+            };
+            let all = seats::contestants(&cpu, &setting).unwrap();
+            let pair = all
+                .into_iter()
+                .find(|(name, _)| *name == PolicyName::InstructionsPair);
+            let inner = pair.unwrap().1;
+            let mut broken = Broken { inner, left_out };
+            registers.initialise().unwrap();
+            let found = check(&mut broken, &setting, &mut registers, Promise::Everything);
+            registers.initialise().unwrap();
+            lost.push(found.unwrap().map(|lost| lost.whose));
+        }
+        lost
+    }
+
+    #[test]
+    fn a_policy_that_brings_everything_back_loses_nothing() {
+        assert!(lost(LeftOut::Nothing).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_guest_that_is_not_restored_is_noticed() {
+        let lost = lost(LeftOut::Enter);
+        assert!(lost.iter().all(|&whose| whose == Some(Whose::Guest)));
+    }
+
+    #[test]
+    fn a_thread_that_is_not_restored_is_noticed() {
+        let lost = lost(LeftOut::Leave);
+        assert!(lost.iter().all(|&whose| whose == Some(Whose::Thread)));
+    }
+}
