@@ -24,7 +24,9 @@ JSON: timer_overhead, cache_misses
   ratio           full_to_pointer_swap, abi_to_pointer_swap, swap_in_memory_to_pair
   scenarios       scenario, live, round_trip, spread
   events          event, cost, spread
-  counts          scenario, event, counts: by policy, how often each instruction was executed, and bytes_copied
+  counts          scenario, event, counts: by policy, how often each was executed: xsave, xrstor, saved_by_moves, restored_by_moves,
+                  save_not_covered, restore_not_covered, xgetbv, xsetbv, wrmsr, rdmsr, stmxcsr, ldmxcsr, fnstcw, fninit,
+                  overwrite_error_pointers, pkru, tilerelease, cpuid; and bytes_copied
   sizes           vcpus, bytes_per_vcpu, events: event, cost, spread, touch
   first_expansion cpu, area_len_before, area_len_after, counts
   bytes_per_vcpu  cpu, area_len, ours, two_buffers, everything_at_once

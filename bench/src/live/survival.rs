@@ -95,8 +95,9 @@ pub(super) fn check(
     Ok(None)
 }
 
-/// Live components that differ. Of SSE nothing can be told: compiled code between a restore and the
-/// next save uses XMM registers, but neither x87 nor what is above bit 127.
+/// Live components that differ. Of some registers nothing can be told: compiled code between a restore
+/// and the next save uses XMM registers, and a C library's `memcpy`, which it may call, ZMM16 to
+/// ZMM23. Neither uses x87 or what is above bit 127 of the others.
 fn differing(
     setting: &Setting<'_>,
     found: &[u8],
@@ -106,8 +107,14 @@ fn differing(
     let mut differing = ComponentSet::EMPTY;
     for placed in setting.layout.extended_components() {
         let (component, range) = (placed.component(), placed.range());
-        let found = found.get(range);
-        if live.contains(component) && found != expected.extended(component) {
+        let not_compared = if component == Component::Hi16Zmm {
+            range.len() / 2
+        } else {
+            0
+        };
+        let compared = range.start + not_compared..range.end;
+        let found = found.get(compared.clone());
+        if live.contains(component) && found != expected.bytes().get(compared) {
             differing = differing.with(component);
         }
     }
