@@ -139,6 +139,7 @@ fn sizes(report: &BenchReport) -> Table {
         "pointer swap",
         "fpstate",
         "as a function",
+        "bare moves",
         "touch alone",
         "bytes each",
     ]);
