@@ -1,7 +1,9 @@
 //! What all wrappers around a processor share: everything passes, except where one steps in.
 
 use fpstate::{RestoreInstruction, SaveInstruction};
-use fpstate_arch::{ComponentSet, Fault, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss};
+use fpstate_arch::{
+    ComponentSet, Fault, Format, Moved, Mxcsr, Pkru, Processor, Xcr0, Xfd, XfdErr, Xss,
+};
 
 /// An instruction that changes memory or registers, or reads a control register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,32 @@ pub trait Intercept {
         instruction.execute(self.inner(), area, rfbm)
     }
 
+    /// A save by register moves. A wrapper knows instructions, so that is what it leaves it to.
+    ///
+    /// # Errors
+    /// As XSAVEC.
+    fn save_by_moves(
+        &mut self,
+        _area: &mut [u8],
+        _format: Format,
+        _rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        Ok(Moved::NOTHING)
+    }
+
+    /// A restore by register moves, likewise.
+    ///
+    /// # Errors
+    /// As XRSTOR.
+    fn restore_by_moves(
+        &mut self,
+        _area: &[u8],
+        _rfbm: ComponentSet,
+        _in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        Ok(Moved::NOTHING)
+    }
+
     /// WRMSR of IA32_XFD.
     ///
     /// # Errors
@@ -118,6 +146,24 @@ macro_rules! processor_by_intercept {
                     (fpstate::RestoreInstruction::Fxrstor, ComponentSet::LEGACY);
                 self.note($crate::intercept::Executed::Restore(instruction, legacy));
                 self.restore(instruction, area, legacy)
+            }
+
+            fn save_by_moves(
+                &mut self,
+                area: &mut [u8],
+                format: fpstate_arch::Format,
+                rfbm: ComponentSet,
+            ) -> Result<fpstate_arch::Moved, Fault> {
+                $crate::intercept::Intercept::save_by_moves(self, area, format, rfbm)
+            }
+
+            fn restore_by_moves(
+                &mut self,
+                area: &[u8],
+                rfbm: ComponentSet,
+                in_use: Option<ComponentSet>,
+            ) -> Result<fpstate_arch::Moved, Fault> {
+                $crate::intercept::Intercept::restore_by_moves(self, area, rfbm, in_use)
             }
 
             fn write_xfd(&mut self, xfd: fpstate_arch::Xfd) -> Result<(), Fault> {

@@ -21,6 +21,7 @@
 //! * [`traced`] - records each instruction
 //! * [`faulting`] - raises faults on demand
 //! * [`broken`] - does not do what it is told
+//! * [`moving`] - counts what is done by register moves
 //! * [`machine`] - what all CPUs of one machine have in common
 //! * [`silicon`] - CPUs made of the one that executes this
 //! * [`world`] - the small kernel
@@ -50,6 +51,7 @@ pub mod intercept;
 pub mod traced;
 pub mod faulting;
 pub mod broken;
+pub mod moving;
 pub mod machine;
 #[cfg(target_arch = "x86_64")]
 pub mod silicon;

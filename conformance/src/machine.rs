@@ -2,7 +2,7 @@
 
 use fpstate::{
     BoxedArea, BringUpError, ControlRegisters, CpuFpu, Fpstate, Identities, Layout, LifeError,
-    Offer, SwitchInstructions, ThreadFpu,
+    Offer, RegisterMoves, SwitchInstructions, ThreadFpu,
 };
 use fpstate_arch::{
     Component, ComponentSet, Enumeration, Format, Instruction, Processor, Xcr0, Xfd, Xss,
@@ -114,6 +114,13 @@ impl Machine {
             start: Start::Adopt,
             identities: Identities::new(),
         }
+    }
+
+    /// The same machine, whose CPUs try register moves or do not.
+    #[must_use]
+    pub const fn with_moves(mut self, moves: RegisterMoves) -> Self {
+        self.instructions = self.instructions.with_moves(moves);
+        self
     }
 
     /// What its CPUs switch with.

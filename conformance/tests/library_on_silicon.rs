@@ -4,10 +4,14 @@
 use conformance::broken::{Broken, Defect};
 use conformance::generators::seeds;
 use conformance::intercept::{Executed, Intercept};
+use std::rc::Rc;
+
 use conformance::machine::Machine;
+use conformance::moving::{MoveCounts, Moving};
 use conformance::silicon::{hand_over_memory, processors};
 use conformance::traced::Traced;
 use conformance::world::{Event, World};
+use fpstate::RegisterMoves;
 use fpstate_arch::{Component, ComponentSet};
 use fpstate_native::UserProcessor;
 
@@ -46,6 +50,30 @@ fn every_value_stays_where_it_belongs() {
             assert!(world.count_of(Event::Write) > 0);
         });
     }
+}
+
+#[test]
+fn every_value_stays_where_it_belongs_by_moves() {
+    let counts = Rc::new(MoveCounts::default());
+    for seed in seeds(SCHEDULES) {
+        with_silicon(|machine, processors| {
+            let components = machine.components();
+            let machine = Machine::user_mode(machine.enumeration.clone(), components)
+                .with_moves(RegisterMoves::WhereCovered);
+            let moving = processors
+                .into_iter()
+                .map(|processor| Moving::new(processor, Rc::clone(&counts)));
+            let mut world = World::new(&machine, moving.collect(), seed);
+            if let Err(discrepancy) = world.run(STEPS) {
+                panic!("FPSTATE_SEED={seed}: {discrepancy}");
+            }
+        });
+    }
+    println!("{counts:?}");
+    assert!(
+        counts.done.get() * 20 > counts.not_covered.get(),
+        "{counts:?}"
+    );
 }
 
 #[test]

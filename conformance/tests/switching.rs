@@ -6,6 +6,7 @@ use conformance::generators::seeds;
 use conformance::machine::Machine;
 use conformance::world::World;
 use fastrand::Rng;
+use fpstate::RegisterMoves;
 use fpstate_model::{ModelCpu, Optimisation};
 
 const SCHEDULES: u64 = 40;
@@ -28,8 +29,13 @@ fn processors(cpu: &RecordedCpu, seed: u64) -> Vec<ModelCpu> {
 }
 
 fn every_value_stays_where_it_belongs(cpu: &RecordedCpu) {
-    let machine = Machine::ring0(cpu);
     for seed in seeds(SCHEDULES) {
+        // Every other schedule by register moves, where there are any.
+        let moves = match seed / 4 % 2 {
+            0 => RegisterMoves::Never,
+            _ => RegisterMoves::WhereCovered,
+        };
+        let machine = Machine::ring0(cpu).with_moves(moves);
         let mut world = World::new(&machine, processors(cpu, seed), seed);
         if let Err(discrepancy) = world.run(STEPS) {
             panic!("{}, FPSTATE_SEED={seed}: {discrepancy}", cpu.name);

@@ -1,14 +1,24 @@
-//! Target `schedule`: what happens in a small kernel whose states grow, by the bytes.
+//! Target `schedule`: what happens in a small kernel whose states grow, action by action, as the
+//! simulator writes them down: what, on which CPU, and the seed of what the action decides itself.
 
 use fpstate::Offer;
 use fpstate_model::{InUseTracking, Optimisation, VendorDifferences, XfdErrUpdate};
 
 use super::cpu::Cpu;
 use super::input::Input;
-use crate::growth_world::{Failing, GrowthWorld};
+use crate::growth_world::{Action, Deed, Failing, GrowthWorld};
 
 /// Enough for every event; more take too long.
-const MOST_STEPS: usize = 200;
+const MOST_ACTIONS: usize = 200;
+
+/// The next action. Two bytes of seed are enough for every branch and few enough to be found.
+fn action(input: &mut Input<'_>, cpus: u8) -> Action {
+    Action {
+        deed: *input.choose(Deed::ALL),
+        cpu: (input.byte() % cpus).into(),
+        seed: input.word().into(),
+    }
+}
 
 /// No register is lost or seen by another, nothing leaks; the world checks that after each step.
 pub(super) fn schedule(data: &[u8]) {
@@ -31,14 +41,29 @@ pub(super) fn schedule(data: &[u8]) {
         in_use: *input.choose(&[InUseTracking::SinceWritten, InUseTracking::ByContents]),
         ..processor.vendor_differences()
     });
-    let processors = vec![processor; 3 + usize::from(input.byte() % 2)];
+    // One more reads areas for the checks.
+    let cpus = 2 + input.byte() % 2;
+    let processors = vec![processor; usize::from(cpus) + 1];
     let offer = Offer::for_ring0(&cpu.enumeration);
     let mut world = GrowthWorld::new(offer, processors, input.byte().into(), failing);
-    let mut steps = Vec::new();
-    while !input.is_empty() && steps.len() < MOST_STEPS {
-        steps.push(input.word());
+    let mut actions = Vec::new();
+    while !input.is_empty() && actions.len() < MOST_ACTIONS {
+        actions.push(action(&mut input, cpus));
     }
-    if let Err(what) = world.run_chosen(&steps) {
+    if let Err(what) = world.run_chosen(&actions) {
         panic!("{}, {failing:?}: {what}", cpu.kind.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_bytes_are_what_is_done_where_and_the_seed_of_the_rest() {
+        let mut input = Input::new(&[17, 4, 0x34, 0x12]);
+        let (deed, cpu, seed) = (Deed::Grow, 1, 0x1234);
+        assert_eq!(action(&mut input, 3), Action { deed, cpu, seed });
+        assert!(input.is_empty());
     }
 }

@@ -1,22 +1,18 @@
-//! Steps that someone else chooses.
+//! Actions that someone else chooses.
 
-use fastrand::Rng;
-
-use super::{GrowthWorld, Hardware};
+use super::{Action, GrowthWorld, Hardware};
 
 impl<P: Hardware> GrowthWorld<'_, P> {
-    /// Takes one step for each of `choices`, and then ends every thread and guest. A choice stands for
-    /// the CPU and for everything that is random in its step, so taking one out leaves the other
-    /// steps the same things to try.
+    /// Does `actions`, of which those that the world is not ready for are left out, with a check of
+    /// everything after each; then every thread and guest ends.
     ///
     /// # Errors
-    /// What is wrong, and the steps that led there.
-    pub fn run_chosen(&mut self, choices: &[u16]) -> Result<(), String> {
-        for &choice in choices {
-            self.random = Rng::with_seed(choice.into());
-            self.run_steps(1)?;
+    /// What is wrong, and the actions that led there.
+    pub fn run_chosen(&mut self, actions: &[Action]) -> Result<(), String> {
+        for (number, &action) in actions.iter().enumerate() {
+            let found = self.perform(action).and_then(|_| self.check());
+            found.map_err(|what| self.report(number, action.cpu, &what))?;
         }
-        self.random = Rng::with_seed(0);
         self.run(0)
     }
 }

@@ -284,10 +284,17 @@ impl ComponentSet {
 
     /// The components of the set in the order of their numbers. Bit 63 names none and is not among
     /// them; [`bits`](Self::bits) still has it.
-    pub fn iter(self) -> impl Iterator<Item = Component> {
-        (0..=62)
-            .filter_map(Component::from_number)
-            .filter(move |&c| self.contains(c))
+    #[inline]
+    pub fn iter(self) -> impl Iterator<Item = Component> + Clone {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            // The lowest bit left; 63, which names no component, comes last, and 64 means none.
+            let component = u8::try_from(left.trailing_zeros())
+                .ok()
+                .and_then(Component::from_number)?;
+            left &= left.wrapping_sub(1);
+            Some(component)
+        })
     }
 }
 

@@ -259,6 +259,7 @@ impl Enumeration {
 
     /// The sub-leaf of `component`. `None` for x87 and SSE, which have no sub-leaf of their own,
     /// for a component the CPU lacks, and for one whose sub-leaf reads as zero length.
+    #[inline]
     pub fn entry(&self, component: Component) -> Option<ComponentEntry> {
         self.entries
             .get(usize::from(component.number()))

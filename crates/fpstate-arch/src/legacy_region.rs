@@ -1,6 +1,6 @@
 //! Bytes 0 to 511 of an XSAVE area: the FXSAVE image, 64-bit form (SDM 1, 13.4.1 and 10.5.1).
 
-use core::fmt;
+use core::{fmt, mem};
 
 /// Length of the legacy region in bytes.
 pub const LEGACY_REGION_LEN: usize = 512;
@@ -164,6 +164,7 @@ impl LegacyRegion {
 
     /// Reads all 512 bytes.
     #[must_use]
+    #[inline] // Who looks at one field pays for one.
     pub fn from_bytes(bytes: &[u8; LEGACY_REGION_LEN]) -> Self {
         let mut reader = Reader(bytes);
         Self {
@@ -198,22 +199,18 @@ impl LegacyRegion {
             xmm,
             tail,
         } = self;
-        let fields: [&[u8]; 10] = [
-            &fcw.to_le_bytes(),
-            &fsw.to_le_bytes(),
-            &[ftw.bits(), *reserved_5],
-            &fop.to_le_bytes(),
-            &fip.to_le_bytes(),
-            &fdp.to_le_bytes(),
-            &mxcsr.bits().to_le_bytes(),
-            &mxcsr_mask.to_le_bytes(),
-            st.as_flattened(),
-            xmm.as_flattened(),
-        ];
-        let all = fields.into_iter().flatten().chain(tail);
-        for (to, from) in bytes.iter_mut().zip(all) {
-            *to = *from;
-        }
+        let mut writer = Writer(bytes);
+        writer.put(&fcw.to_le_bytes());
+        writer.put(&fsw.to_le_bytes());
+        writer.put(&[ftw.bits(), *reserved_5]);
+        writer.put(&fop.to_le_bytes());
+        writer.put(&fip.to_le_bytes());
+        writer.put(&fdp.to_le_bytes());
+        writer.put(&mxcsr.bits().to_le_bytes());
+        writer.put(&mxcsr_mask.to_le_bytes());
+        st.iter().for_each(|register| writer.put(register));
+        xmm.iter().for_each(|register| writer.put(register));
+        writer.put(tail);
     }
 }
 
@@ -231,6 +228,19 @@ impl Reader<'_> {
                 *field
             }
             None => [0; N],
+        }
+    }
+}
+
+/// The same, to write. Each field goes in one move.
+pub(crate) struct Writer<'a>(pub(crate) &'a mut [u8]);
+
+impl Writer<'_> {
+    #[inline]
+    pub(crate) fn put<const N: usize>(&mut self, field: &[u8; N]) {
+        if let Some((place, rest)) = mem::take(&mut self.0).split_first_chunk_mut() {
+            *place = *field;
+            self.0 = rest;
         }
     }
 }

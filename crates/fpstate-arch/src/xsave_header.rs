@@ -1,7 +1,7 @@
 //! Bytes 512 to 575 of an XSAVE area: the XSAVE header (SDM 1, 13.4.2).
 
 use crate::component::ComponentSet;
-use crate::legacy_region::LEGACY_REGION_LEN;
+use crate::legacy_region::{LEGACY_REGION_LEN, Writer};
 
 /// Length of the header in bytes.
 pub const XSAVE_HEADER_LEN: usize = 64;
@@ -119,14 +119,10 @@ impl XsaveHeader {
             reserved,
         } = self;
         let mut bytes = [0; XSAVE_HEADER_LEN];
-        if let Some((first, rest)) = bytes.split_first_chunk_mut()
-            && let Some((second, rest)) = rest.split_first_chunk_mut()
-            && let Some(rest) = rest.first_chunk_mut()
-        {
-            *first = xstate_bv.bits().to_le_bytes();
-            *second = xcomp_bv.to_le_bytes();
-            *rest = *reserved;
-        }
+        let mut writer = Writer(&mut bytes);
+        writer.put(&xstate_bv.bits().to_le_bytes());
+        writer.put(&xcomp_bv.to_le_bytes());
+        writer.put(reserved);
         bytes
     }
 }

@@ -34,7 +34,7 @@ impl AtCpl3 {
     /// # Safety
     /// 1. CR0.TS and CR0.EM are 0.
     /// 2. XCR0 and what CPUID says of leaves 1 and 0DH stay the same while the value lives.
-    pub(crate) unsafe fn read() -> Self {
+    pub(crate) unsafe fn read(error_pointers: ErrorPointersLeft) -> Self {
         let enumeration = Enumeration::read(cpuid);
         let xcr0 = if enumeration.has(Instruction::Xsave) && operating_system_uses_xsave() {
             // SAFETY: 1: the line above. 2: not that operand.
@@ -46,8 +46,7 @@ impl AtCpl3 {
         // SAFETY: 1: the caller's; an x86-64 operating system sets CR4.OSFXSR.
         let mxcsr_mask = unsafe { mxcsr_mask() };
         Self {
-            // The owners of the registers are one process's, whose addresses are no secret to them.
-            plans: MovePlans::new(mxcsr_mask, ErrorPointersLeft::Replaced),
+            plans: MovePlans::new(mxcsr_mask, error_pointers),
             conditions: XrstorConditions {
                 xcr0,
                 mxcsr_mask,
@@ -60,6 +59,11 @@ impl AtCpl3 {
             own: xcr0.difference(withheld),
             reach: Reach::new(enumeration),
         }
+    }
+
+    /// Restores by moves leave the error pointers like that.
+    pub(crate) fn leave_error_pointers(&mut self, left: ErrorPointersLeft) {
+        self.plans = MovePlans::new(self.conditions.mxcsr_mask, left);
     }
 
     pub(crate) const fn enumeration(&self) -> &Enumeration {

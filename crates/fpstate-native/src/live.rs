@@ -11,7 +11,7 @@ use crate::extended_control::{XgetbvOperand, xgetbv};
 use crate::fxsave::{
     fninit, fnstcw, fxrstor64, fxsave64, ldmxcsr, overwrite_error_pointers, stmxcsr,
 };
-use crate::register_moves::{restore_by_moves, save_by_moves};
+use crate::register_moves::{ErrorPointersLeft, restore_by_moves, save_by_moves};
 use crate::tile::tilerelease;
 use crate::xsave_family::{xrstor64, xsave64, xsavec64, xsaveopt64};
 
@@ -54,9 +54,18 @@ impl LiveProcessor {
     pub unsafe fn assume_caller_saved() -> Self {
         Self {
             // SAFETY: 1, 2: promised as 1 and 2.
-            cpu: unsafe { AtCpl3::read() },
+            cpu: unsafe { AtCpl3::read(ErrorPointersLeft::Kept) },
             on_this_thread: PhantomData,
         }
+    }
+
+    /// The same, with `left` for the x87 error pointers of a CPU whose XGETBV(1) says nothing of them,
+    /// after a restore by moves. Unless told otherwise they are kept: all owners of the registers are
+    /// one process's, whose addresses are no secret to them.
+    #[must_use]
+    pub fn with_error_pointers(mut self, left: ErrorPointersLeft) -> Self {
+        self.cpu.leave_error_pointers(left);
+        self
     }
 
     /// What this CPU says of itself.
@@ -247,6 +256,35 @@ mod tests {
             assert_same(&on, &found, &image, ComponentSet::only(Component::X87));
             assert_eq!(found_legacy.mxcsr, expected.mxcsr);
             assert_eq!(found_legacy.xmm[15], expected.xmm[15]);
+        }
+    }
+
+    #[test]
+    fn moves_are_of_the_registers_themselves() {
+        let mut cpu = processor();
+        let tried = cpu.replaced().intersection(ANY_BYTES);
+        if cpu.xgetbv_in_use().is_err() {
+            std::eprintln!("SKIPPED: no XGETBV(1) here");
+            return;
+        }
+        let on = cpu.enumeration().clone();
+        let mask = cpu.cpu.conditions.mxcsr_mask;
+        let len = on.standard_len().try_into().unwrap();
+        let (mut own, mut found) = (Area::zeroed(len), Area::zeroed(len));
+        let mut seeded = Random::seeded();
+        for _ in 0..200 {
+            let image = random_image(&mut seeded, &on, tried.without(Component::X87), mask);
+            found.set_header(&fpstate_arch::XsaveHeader::standard(ComponentSet::EMPTY));
+            cpu.xsave(own.bytes_mut(), ALL).unwrap();
+            // Otherwise x87 is the process's, and in use.
+            cpu.xrstor(image.bytes(), tried).unwrap();
+            let loaded = cpu.restore_by_moves(image.bytes(), tried, None);
+            let saved = cpu.save_by_moves(found.bytes_mut(), Format::Standard, tried);
+            cpu.xrstor(own.bytes(), ALL).unwrap();
+            assert!(matches!(loaded, Ok(Moved::Done { .. })), "{loaded:?}");
+            assert!(matches!(saved, Ok(Moved::Done { .. })), "{saved:?}");
+            assert_eq!(found.legacy().mxcsr, image.legacy().mxcsr);
+            assert_eq!(found.legacy().xmm[15], image.legacy().xmm[15]);
         }
     }
 

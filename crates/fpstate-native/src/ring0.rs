@@ -473,6 +473,21 @@ mod tests {
         assert_eq!(cpu.xrstors(area, ALL), REFUSED);
         assert_eq!(cpu.fxsave(area), REFUSED);
         assert_eq!(cpu.fxrstor(area), REFUSED);
+        let moved = cpu.save_by_moves(area, Format::Compacted, ALL);
+        assert_eq!(moved.map(drop), REFUSED);
+        assert_eq!(cpu.restore_by_moves(area, ALL, None).map(drop), REFUSED);
+    }
+
+    /// Of CET_U, for one, XGETBV(1) does not tell.
+    #[test]
+    fn what_xcr0_does_not_have_is_never_moved() {
+        let mut area = Area::zeroed(1024);
+        let mut cpu = processor(&WITH_XSAVES);
+        let rfbm = ComponentSet::from_bits(0x807);
+        let moved = cpu.save_by_moves(area.bytes_mut(), Format::Compacted, rfbm);
+        assert_eq!(moved, Ok(Moved::NOTHING));
+        let moved = cpu.restore_by_moves(area.bytes(), rfbm, None);
+        assert_eq!(moved, Ok(Moved::NOTHING));
     }
 
     #[test]

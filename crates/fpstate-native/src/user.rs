@@ -9,6 +9,7 @@ use crate::at_cpl3::{AtCpl3, given_at_cpl3};
 use crate::cpuid::cpuid;
 use crate::hand_over::{self, Block, Form, HandOver};
 use crate::reach::require_alignment;
+use crate::register_moves::ErrorPointersLeft;
 use crate::register_moves::Outcome;
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
@@ -61,7 +62,7 @@ impl<'m> UserProcessor<'m> {
     ///    tile configuration is not kept.
     pub unsafe fn assume_user_mode(hand_over: &'m mut [u8]) -> Result<Self, Fault> {
         // SAFETY: 1, 2: promised as 1 and 2.
-        let cpu = unsafe { AtCpl3::read() };
+        let cpu = unsafe { AtCpl3::read(ErrorPointersLeft::Replaced) };
         require_alignment(hand_over, XSAVE_ALIGNMENT)?;
         let (reach, len) = (hand_over_len(cpu.enumeration()), hand_over.len());
         if len < reach {

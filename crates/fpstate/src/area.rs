@@ -265,8 +265,8 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     }
 
     /// Replaces the whole state: legacy region, and the extended components in `live`, each from
-    /// `bytes_of`; what `preserved` has stays. The caller has checked that every one has room and
-    /// the right length.
+    /// `extended`, in the order of their numbers; what `preserved` has stays. The caller has checked
+    /// that every one has room and the right length.
     ///
     /// XRSTOR takes MXCSR from a standard-format area whatever XSTATE_BV\[1\] is, but from a
     /// compacted one only where it is 1 (SDM 1, 13.8.2). So an MXCSR of its own makes SSE part of a
@@ -276,23 +276,13 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         legacy: &LegacyRegion,
         live: ComponentSet,
         preserved: ComponentSet,
-        bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
+        extended: impl Iterator<Item = (Component, &'b [u8])>,
     ) {
         let preserved = self.live().intersection(preserved);
         self.write_legacy(legacy);
-        let layout = self.layout;
-        for placed in layout.extended_components() {
-            let component = placed.component();
-            if !live.contains(component) || preserved.contains(component) {
-                continue;
-            }
-            let target = self.bytes_mut().get_mut(placed.range());
-            if let (Some(target), Some(source)) = (target, bytes_of(component)) {
-                for (to, from) in target.iter_mut().zip(source) {
-                    *to = *from;
-                }
-            }
-        }
+        let (layout, replaced) = (self.layout, live.difference(preserved));
+        let extended = extended.filter(|(component, _)| replaced.contains(*component));
+        layout.put(extended, self.bytes_mut());
         let live = match layout.format() {
             Format::Compacted if legacy.mxcsr != Mxcsr::INITIAL => live.with(Component::Sse),
             Format::Compacted | Format::Standard | Format::Fxsave => live,
@@ -792,7 +782,8 @@ mod tests {
             let layout = Layout::compacted(&cpu, cpu.components()).unwrap();
             let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
             area.set_extended(Component::Avx, &[7; 256]).unwrap();
-            area.replace(legacy, live, preserved, |_| Some(&[8; 256]));
+            let extended = [(Component::Avx, &[8; 256][..])].into_iter();
+            area.replace(legacy, live, preserved, extended);
             assert_eq!(area.xstate_bv().bits(), xstate_bv);
             assert_eq!(area.bytes()[..2], [0x7f, 2]);
             assert_eq!(area.legacy().mxcsr, legacy.mxcsr);
@@ -804,7 +795,8 @@ mod tests {
         }
         let layout = Layout::standard(&cpu, cpu.components()).unwrap();
         let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
-        area.replace(&masked, ComponentSet::EMPTY, ComponentSet::EMPTY, |_| None);
+        let nothing = ComponentSet::EMPTY;
+        area.replace(&masked, nothing, nothing, core::iter::empty());
         assert_eq!(
             (area.xstate_bv().bits(), area.legacy().mxcsr.bits()),
             (0, 0x1fa0)

@@ -3,7 +3,7 @@
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
-use fpstate_arch::moved::Moved;
+use fpstate_arch::moved::{MOVABLE, Moved};
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
@@ -31,6 +31,7 @@ pub struct CpuFpu<P> {
     pub(crate) registers: RegisterContent,
     /// How often the registers changed hands; wraps.
     pub(crate) uses: u32,
+    pub(crate) beyond_moves: BeyondMoves,
     pub(crate) switched: ComponentSet,
     /// The host's XCR0.
     pub(crate) xcr0: Xcr0,
@@ -40,6 +41,15 @@ pub struct CpuFpu<P> {
     pub(crate) xfd: Xfd,
     pub(crate) instructions: SwitchInstructions,
     pub(crate) control: ControlOwner,
+}
+
+/// The components that moves do not cover, in the registers, since these changed hands last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeyondMoves {
+    /// Nothing was found out.
+    Unknown,
+    /// They were initial: the restore was by moves.
+    Initial,
 }
 
 impl<P: Processor> CpuFpu<P> {
@@ -185,6 +195,7 @@ impl<P: Processor> CpuFpu<P> {
     #[inline(always)]
     pub(crate) const fn set_registers(&mut self, registers: RegisterContent) {
         self.registers = registers;
+        self.beyond_moves = BeyondMoves::Unknown;
         self.uses = self.uses.wrapping_add(1);
     }
 
@@ -213,6 +224,7 @@ impl<P: Processor> CpuFpu<P> {
                 let mxcsr = self.processor.stmxcsr().map_err(SwitchError::Fault)?;
                 let fcw = self.processor.fnstcw().map_err(SwitchError::Fault)?;
                 outgoing.keep_control_words(mxcsr, fcw);
+                in_use = self.in_use_by_caller();
             }
             _ => {}
         }
@@ -221,6 +233,7 @@ impl<P: Processor> CpuFpu<P> {
             self.processor.write_xfd(xfd).map_err(SwitchError::Fault)?;
         }
         self.note_xfd(xfd);
+        let mut beyond_moves = BeyondMoves::Unknown;
         if let (
             Restore::Area {
                 instruction,
@@ -237,18 +250,32 @@ impl<P: Processor> CpuFpu<P> {
             let source = incoming.restore_source();
             let restored = overwritten
                 .and_then(|()| self.restore_registers(instruction, source, rfbm, in_use));
-            if let Err(fault) = restored {
-                // The registers may be half of one and half of another (invariant I38).
-                self.set_registers(RegisterContent::Nobody);
-                return Err(SwitchError::Fault(fault));
+            match restored {
+                Ok(found) => beyond_moves = found,
+                Err(fault) => {
+                    // The registers may be half of one and half of another (invariant I38).
+                    self.set_registers(RegisterContent::Nobody);
+                    return Err(SwitchError::Fault(fault));
+                }
             }
         }
         self.note_restore(restore, incoming);
+        self.beyond_moves = beyond_moves;
         Ok(())
     }
 
+    /// What may be in use of a caller that keeps the control words alone: what moves cover, if nothing
+    /// else was when it got the registers.
+    #[inline(always)]
+    const fn in_use_by_caller(&self) -> Option<ComponentSet> {
+        match self.beyond_moves {
+            BeyondMoves::Initial => Some(self.switched.intersection(MOVABLE)),
+            BeyondMoves::Unknown => None,
+        }
+    }
+
     /// Saves by moves or by `instruction`; gives what was in use, if that was found on the way.
-    #[inline]
+    #[inline(always)]
     fn save_registers(
         &mut self,
         instruction: SaveInstruction,
@@ -269,22 +296,23 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// Restores by moves or by `instruction`; `in_use` is what a save has just found in use.
-    #[inline]
+    #[inline(always)]
     fn restore_registers(
         &mut self,
         instruction: RestoreInstruction,
         area: &[u8],
         rfbm: ComponentSet,
         in_use: Option<ComponentSet>,
-    ) -> Result<(), Fault> {
+    ) -> Result<BeyondMoves, Fault> {
         let moved = match self.instructions.moves() {
             RegisterMoves::Never => Moved::NOTHING,
             RegisterMoves::WhereCovered => self.processor.restore_by_moves(area, rfbm, in_use)?,
         };
-        match moved {
-            Moved::Done { .. } => Ok(()),
-            Moved::NotCovered { .. } => instruction.execute(&mut self.processor, area, rfbm),
+        if let Moved::Done { .. } = moved {
+            return Ok(BeyondMoves::Initial);
         }
+        instruction.execute(&mut self.processor, area, rfbm)?;
+        Ok(BeyondMoves::Unknown)
     }
 
     /// Notes that `switch` was carried out by somebody else.

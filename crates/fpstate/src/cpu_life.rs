@@ -10,7 +10,7 @@ use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
-use crate::cpu::CpuFpu;
+use crate::cpu::{BeyondMoves, CpuFpu};
 use crate::decision::require_host_control;
 use crate::instructions::SwitchInstructions;
 use crate::ownership::Identities;
@@ -55,6 +55,7 @@ impl<P: Processor> CpuFpu<P> {
             id,
             registers,
             uses: 0,
+            beyond_moves: BeyondMoves::Unknown,
             switched,
             // What a register holds is by definition legal.
             xcr0: Xcr0::new(xcr0, xcr0).unwrap_or(Xcr0::AFTER_RESET),

@@ -142,7 +142,11 @@ pub fn decide_entry(
     let save = match decide_save(own, cpu)? {
         Save::Registers { .. } if restoring == Restoring::Deferred => Save::Deferred,
         Save::Registers { .. } if volatile.contains_all(own.components) => Save::ControlWords,
-        save => save,
+        save @ (Save::Registers { .. }
+        | Save::ControlWords
+        | Save::AlreadyInMemory
+        | Save::Deferred
+        | Save::Nothing) => save,
     };
     let (xfd, restore) = decide_restore(guest, cpu.after(save, own.id), restoring)?;
     Ok(Switch { save, xfd, restore })

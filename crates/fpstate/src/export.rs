@@ -99,7 +99,9 @@ impl<'a> Export<'a> {
             Some(_) => state.without(pkru),
             None => *state,
         };
-        state.limited_to(self.layout, Loss::Reject)?;
+        if let Some(error) = state.refusals(self.layout, Loss::Reject).next() {
+            return Err(error.into());
+        }
         let of_pkru = self.announced_pkru()?;
         let (found, needed) = (out.len(), self.len);
         let out = out
@@ -114,20 +116,20 @@ impl<'a> Export<'a> {
             .union(self.also_announced)
             .union(of_pkru);
         self.write_header(xstate_bv, out);
-        for placed in self.layout.extended_components() {
-            let value = self.pkru.unwrap_or_default().bits().to_le_bytes();
-            let source = if of_pkru.contains(placed.component()) {
-                Some(&value[..])
-            } else {
-                state.extended(placed.component())
-            };
-            if let (Some(target), Some(source)) = (out.get_mut(placed.range()), source) {
-                for (to, from) in target.iter_mut().zip(source) {
-                    *to = *from;
-                }
-            }
+        self.layout.put(state.extended_components(), out);
+        if let Some(pkru) = self.pkru {
+            self.write_pkru(pkru, out);
         }
         Ok(needed)
+    }
+
+    /// Where there is room for it.
+    fn write_pkru(&self, pkru: Pkru, out: &mut [u8]) {
+        let place = self.layout.place_of(Component::Pkru);
+        let field = place.and_then(|placed| out.get_mut(placed.range())?.first_chunk_mut());
+        if let Some(field) = field {
+            *field = pkru.bits().to_le_bytes();
+        }
     }
 
     /// PKRU is announced where it has room, whatever its value: KVM keeps the former one where it

@@ -127,16 +127,19 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
         self.unused_exits
     }
 
-    /// The state comes back from a thread.
+    /// How many exits without use there have been once `fpstate`, this guest's, is back from a thread.
     #[inline(always)]
-    pub(crate) fn note_unused_exit(&mut self, fpstate: &Fpstate<'e, S>) {
+    pub(crate) fn unused_exits_with(&self, fpstate: Option<&Fpstate<'e, S>>) -> u32 {
+        let Some(fpstate) = fpstate else {
+            return self.unused_exits;
+        };
         let grown_by = fpstate.grown_by();
-        self.unused_exits = match fpstate.in_memory() {
+        match fpstate.in_memory() {
             Ok(area) if !grown_by.is_empty() && !area.live().intersects(grown_by) => {
                 self.unused_exits.saturating_add(1)
             }
             Ok(_) | Err(_) => 0,
-        };
+        }
     }
 
     /// The area of the state, to edit in memory; [`XsaveArea::set_legacy`] is for `KVM_SET_FPU`.

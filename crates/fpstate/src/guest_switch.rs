@@ -71,11 +71,16 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let Ok((switch, _)) = self.plan_entry(guest, cpu, how) else {
             return Err(self.refused_entry(guest, cpu, how));
         };
-        let incoming = guest.fpstate.as_mut();
-        cpu.carry_out(switch, Some(&mut self.own), incoming)
-            .map_err(EnterError::Switch)?;
-        self.take_in(guest);
-        Ok(switch)
+        // The state moves before its fields are written: a wide load of what narrow stores have just
+        // written waits for them.
+        self.change_places(guest);
+        match cpu.carry_out(switch, Some(&mut self.own), self.guest.as_mut()) {
+            Ok(()) => Ok(switch),
+            Err(error) => {
+                self.change_places(guest);
+                Err(EnterError::Switch(error))
+            }
+        }
     }
 
     /// Nothing is carried out: no state is saved or restored, IA32_XFD stays.
@@ -89,7 +94,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let Ok((switch, _)) = self.plan_entry(guest, cpu, how) else {
             return Err(self.refused_entry(guest, cpu, how));
         };
-        self.take_in(guest);
+        self.change_places(guest);
         Ok(switch)
     }
 
@@ -169,13 +174,13 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             Some(&mut self.own),
             guest.fpstate.as_mut(),
         );
-        self.take_in(guest);
+        self.change_places(guest);
         Ok(())
     }
 
     #[inline(always)]
-    fn take_in(&mut self, guest: &mut GuestFpu<'e, S>) {
-        // It is `None`, and a swap moves the value without a copy on the way.
+    fn change_places(&mut self, guest: &mut GuestFpu<'e, S>) {
+        // One of them is `None`; a swap moves the other without a copy on the way.
         mem::swap(&mut self.guest, &mut guest.fpstate);
     }
 
@@ -206,10 +211,17 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let Ok((switch, _)) = self.plan_leave(guest.id(), cpu, Restoring::Now) else {
             return Err(self.refused_leave(guest.id(), cpu, Restoring::Now));
         };
-        cpu.carry_out(switch, self.guest.as_mut(), Some(&mut self.own))
-            .map_err(LeaveError::Switch)?;
-        self.give_back(guest);
-        Ok(switch)
+        self.change_places(guest);
+        match cpu.carry_out(switch, guest.fpstate.as_mut(), Some(&mut self.own)) {
+            Ok(()) => {
+                guest.unused_exits = guest.unused_exits_with(guest.fpstate.as_ref());
+                Ok(switch)
+            }
+            Err(error) => {
+                self.change_places(guest);
+                Err(LeaveError::Switch(error))
+            }
+        }
     }
 
     /// At most the guest's state is saved.
@@ -226,7 +238,8 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             cpu.carry_out(switch, self.guest.as_mut(), None)
                 .map_err(LeaveError::Switch)?;
         }
-        self.give_back(guest);
+        guest.unused_exits = guest.unused_exits_with(self.guest.as_ref());
+        self.change_places(guest);
         Ok(switch)
     }
 
@@ -298,12 +311,9 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         decided
             .require_current(self.decide_leave_guest(guest, cpu, restoring)?)
             .map_err(LeaveError::Switch)?;
-        cpu.note(
-            decided.switch(),
-            self.guest.as_mut(),
-            Some(&mut self.own),
-        );
-        self.give_back(guest);
+        cpu.note(decided.switch(), self.guest.as_mut(), Some(&mut self.own));
+        guest.unused_exits = guest.unused_exits_with(self.guest.as_ref());
+        self.change_places(guest);
         Ok(())
     }
 
@@ -323,14 +333,6 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             .map_err(LeaveError::Switch)?;
         let guest = self.guest.take().ok_or(LeaveError::NotInGuest)?;
         Ok(GuestFpu::new(guest))
-    }
-
-    #[inline(always)]
-    fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
-        if let Some(fpstate) = &self.guest {
-            guest.note_unused_exit(fpstate);
-            mem::swap(&mut self.guest, &mut guest.fpstate);
-        }
     }
 }
 

@@ -15,6 +15,10 @@ pub enum LiveRegisters {}
 /// word. These are all that is saved; when the guest is left, the other registers are in their
 /// initial configuration, and so is what exceptions left in MXCSR.
 ///
+/// Between two switches such a host executes no x87, MMX or AMX instruction, which compilers emit for
+/// `long double` and on demand alone: what one left would not be looked for, and the next guest would find it
+/// where it expects the initial configuration. Vector registers and masks it may use as it likes.
+///
 /// A state with components that the ABI does not speak of - CET, PASID - is saved whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallerSaved {}

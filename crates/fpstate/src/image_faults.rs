@@ -8,11 +8,13 @@ use crate::area::MxcsrError;
 use crate::image_error::ImageError;
 
 /// Bytes 0 to 511, where there are so many.
+#[inline]
 pub(crate) fn legacy_of(bytes: &[u8]) -> Option<LegacyRegion> {
     bytes.first_chunk().map(LegacyRegion::from_bytes)
 }
 
 /// Bytes 512 to 575, where there are so many.
+#[inline]
 pub(crate) fn header_of(bytes: &[u8]) -> Option<XsaveHeader> {
     let header = bytes.get(LEGACY_REGION_LEN..)?.first_chunk()?;
     Some(XsaveHeader::from_bytes(header))
@@ -40,8 +42,11 @@ pub(crate) fn of_standard_header(
 
 /// The reserved bytes of a header that are not 0.
 pub(crate) fn reserved_bytes(header: XsaveHeader) -> impl Iterator<Item = ImageError> + use<> {
-    (528..)
-        .zip(header.reserved)
+    // Most headers have none, and all at once are compared sooner.
+    (header.reserved != [0; 48])
+        .then(|| (528..).zip(header.reserved))
+        .into_iter()
+        .flatten()
         .filter(|&(_, value)| value != 0)
         .map(|(offset, value)| ImageError::ReservedHeaderByte { offset, value })
 }

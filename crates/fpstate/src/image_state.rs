@@ -80,6 +80,16 @@ impl<'b> ImageState<'b> {
         self.bytes.get(self.layout.place_of(component)?.range())
     }
 
+    /// The live extended components with their bytes, in the order of their numbers: one walk for all
+    /// of them.
+    pub fn extended_components(&self) -> impl Iterator<Item = (Component, &'b [u8])> + use<'b> {
+        let (bytes, live) = (self.bytes, self.live);
+        self.layout
+            .extended_components()
+            .filter(move |placed| live.contains(placed.component()))
+            .filter_map(move |placed| Some((placed.component(), bytes.get(placed.range())?)))
+    }
+
     /// PKRU (state component 9); `None` where it is initial, which is 0, or no part of the image.
     #[must_use]
     pub fn pkru(&self) -> Option<Pkru> {

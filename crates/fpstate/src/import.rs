@@ -7,6 +7,7 @@ use fpstate_arch::component::{Component, ComponentSet};
 use crate::area::XsaveArea;
 use crate::image::StandardImage;
 use crate::image_state::ImageState;
+use crate::layout::Layout;
 use crate::loss::{Loss, LossError};
 use crate::ownership::{CpuId, Residence};
 use crate::storage::AreaStorage;
@@ -57,9 +58,8 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
         let preserved = supervisor
             .difference(state.layout().components())
             .union(kept_elsewhere);
-        self.replace(&state.legacy(), state.live(), preserved, |component| {
-            state.extended(component)
-        });
+        let extended = state.extended_components();
+        self.replace(&state.legacy(), state.live(), preserved, extended);
         Ok(())
     }
 
@@ -75,30 +75,24 @@ impl<S: AreaStorage> XsaveArea<'_, S> {
     ) -> Result<(), ImportError> {
         let room = self.layout().components();
         let wanted = source.xstate_bv().intersection(wanted).intersection(room);
-        self.check_lengths(wanted, |component| source.extended(component))?;
-        let nothing = ComponentSet::EMPTY;
-        self.replace(&source.legacy(), wanted, nothing, |component| {
-            source.extended(component)
-        });
+        self.check_lengths(wanted, source.layout())?;
+        let (state, nothing) = (source.state(), ComponentSet::EMPTY);
+        let extended = state.extended_components();
+        self.replace(&state.legacy(), wanted, nothing, extended);
         Ok(())
     }
 
-    fn check_lengths<'b>(
-        &self,
-        wanted: ComponentSet,
-        bytes_of: impl Fn(Component) -> Option<&'b [u8]>,
-    ) -> Result<(), ImportError> {
-        for placed in self.layout().extended_components() {
-            let (component, needed) = (placed.component(), placed.range().len());
-            match bytes_of(component).map(<[u8]>::len) {
-                Some(found) if found != needed && wanted.contains(component) => {
+    fn check_lengths(&self, wanted: ComponentSet, source: &Layout<'_>) -> Result<(), ImportError> {
+        for component in wanted.iter() {
+            match (source.len_of(component), self.layout().len_of(component)) {
+                (Some(found), Some(needed)) if found != needed => {
                     return Err(ImportError::Length {
                         component,
                         found,
                         needed,
                     });
                 }
-                Some(_) | None => {}
+                (Some(_) | None, _) => {}
             }
         }
         Ok(())

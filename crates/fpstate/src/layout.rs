@@ -143,9 +143,11 @@ impl<'e> Layout<'e> {
             area_len: EXTENDED_REGION_OFFSET,
             format,
         };
+        let mut places = layout.extended_components();
         for component in components.difference(ComponentSet::LEGACY).iter() {
-            let placed = layout
-                .place_of(component)
+            let placed = places
+                .next()
+                .filter(|placed| placed.component == component)
                 .ok_or(LayoutError::WithoutLength { component })?;
             if placed.offset < EXTENDED_REGION_OFFSET {
                 return Err(LayoutError::InsideHeader {
@@ -161,13 +163,15 @@ impl<'e> Layout<'e> {
     }
 
     fn refuse_overlaps(&self) -> Result<(), LayoutError> {
-        for first in self.extended_components() {
-            let overlaps = |second: &Placed| {
-                second.component > first.component
-                    && second.offset < first.end
-                    && first.offset < second.end
-            };
-            if let Some(second) = self.extended_components().find(overlaps) {
+        match self.format {
+            Format::Standard => {}
+            // One component starts where another ends.
+            Format::Fxsave | Format::Compacted => return Ok(()),
+        }
+        let mut places = self.extended_components();
+        while let Some(first) = places.next() {
+            let overlaps = |second: &Placed| second.offset < first.end && first.offset < second.end;
+            if let Some(second) = places.clone().find(overlaps) {
                 let (first, second) = (first.component, second.component);
                 return Err(LayoutError::Overlap { first, second });
             }
@@ -231,13 +235,35 @@ impl<'e> Layout<'e> {
     /// ([`fpstate_arch::LegacyRegion`]), and for components without room.
     #[must_use]
     pub fn place_of(&self, component: Component) -> Option<Placed> {
-        self.extended_components()
+        let decisive = match self.format {
+            // Where one lies there says nothing of another.
+            Format::Standard => self.components.intersection(ComponentSet::only(component)),
+            Format::Fxsave | Format::Compacted => self.components,
+        };
+        self.places_of(decisive)
             .find(|placed| placed.component == component)
     }
 
+    /// Length of an extended component in bytes, wherever it lies; `None` as for
+    /// [`place_of`](Self::place_of).
+    pub(crate) fn len_of(&self, component: Component) -> Option<usize> {
+        if !self.components.contains(component) {
+            return None;
+        }
+        usize::try_from(self.enumeration.entry(component)?.len).ok()
+    }
+
     /// The walk: every extended component with its place, in the order of their numbers.
-    pub fn extended_components(&self) -> impl Iterator<Item = Placed> {
-        let (enumeration, components, format) = (self.enumeration, self.components, self.format);
+    pub fn extended_components(&self) -> impl Iterator<Item = Placed> + Clone + use<'e> {
+        self.places_of(self.components)
+    }
+
+    /// Of a compacted area, `components` are all that lie before those of interest.
+    fn places_of(
+        &self,
+        components: ComponentSet,
+    ) -> impl Iterator<Item = Placed> + Clone + use<'e> {
+        let (enumeration, format) = (self.enumeration, self.format);
         let mut compacted_end = EXTENDED_REGION_OFFSET;
         components
             .difference(ComponentSet::LEGACY)
@@ -257,6 +283,25 @@ impl<'e> Layout<'e> {
                     end,
                 })
             })
+    }
+}
+
+impl Layout<'_> {
+    /// Copies `components`, in the order of their numbers, each to its place in `area`. One without
+    /// room is left out; every one that has room has its length.
+    pub(crate) fn put<'b>(
+        &self,
+        components: impl Iterator<Item = (Component, &'b [u8])>,
+        area: &mut [u8],
+    ) {
+        let mut places = self.extended_components();
+        for (component, source) in components.filter(|(c, _)| self.components.contains(*c)) {
+            let place = places.find(|placed| placed.component == component);
+            let target = place.and_then(|placed| area.get_mut(placed.range()));
+            if let Some(target) = target.filter(|target| target.len() == source.len()) {
+                target.copy_from_slice(source);
+            }
+        }
     }
 }
 

@@ -70,6 +70,7 @@
 //! * [`permission_error`] - why a component may not be used
 //! * [`permissions`] - [`Permissions`]: what a process's threads and guests may use on demand
 //! * [`guest_features`] - [`GuestFeatures`]: what one guest's CPUID offers
+//! * [`life_error`] - why a thread's state cannot be forked, begin anew or end
 //! * [`thread`] - [`ThreadFpu`]: the life of a thread's state
 //! * [`guest_registers`] - a guest's XCR0, IA32_XSS, IA32_XFD_ERR and PKRU
 //! * [`guest`] - [`GuestFpu`]: a vCPU's state between runs
@@ -138,6 +139,7 @@ pub mod offer;
 pub mod permission_error;
 pub mod permissions;
 pub mod guest_features;
+pub mod life_error;
 pub mod thread;
 pub mod guest_registers;
 pub mod guest;
@@ -169,11 +171,11 @@ pub use guest_entry::{AfterExit, GuestEntry, GuestEntryError, VmExit};
 pub use guest_features::{GuestFeatures, GuestFeaturesError};
 pub use guest_registers::{GuestRegisterError, Interception};
 pub use guest_switch::{EnterError, LeaveError};
+pub use host_side::{CallerSaved, HostSide, LiveRegisters};
 pub use image::StandardImage;
 pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
-pub use host_side::{CallerSaved, HostSide, LiveRegisters};
 pub use instructions::{
     NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions,
 };
@@ -181,6 +183,7 @@ pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};
 pub use left_out::LeftOut;
+pub use life_error::{ForkError, LifeError};
 pub use loss::{Loss, LossError};
 pub use offer::{Grantee, Offer};
 pub use ownership::{CpuId, Identities, Residence, StateId};
@@ -193,5 +196,5 @@ pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
-pub use thread::{ForkError, LifeError, ThreadFpu};
+pub use thread::ThreadFpu;
 pub use uabi_export::ImageOrigin;

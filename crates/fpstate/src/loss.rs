@@ -51,6 +51,9 @@ impl<'b> ImageState<'b> {
     fn without_place(&self, room: &Layout<'_>) -> ComponentSet {
         let room = room.components();
         let lost = self.live_with_mxcsr().difference(room);
+        if lost.is_empty() {
+            return lost;
+        }
         let left = self.without(lost).live_with_mxcsr();
         lost.union(left.difference(room))
     }
@@ -88,11 +91,13 @@ impl<'b> ImageState<'b> {
         &self,
         room: &Layout<'_>,
     ) -> impl Iterator<Item = (Component, usize, usize)> {
-        room.extended_components().filter_map(|placed| {
-            let (component, needed) = (placed.component(), placed.range().len());
-            let found = self.extended(component)?.len();
-            (found != needed).then_some((component, found, needed))
-        })
+        self.live()
+            .intersection(room.components())
+            .iter()
+            .filter_map(|component| {
+                let (found, needed) = (self.layout().len_of(component)?, room.len_of(component)?);
+                (found != needed).then_some((component, found, needed))
+            })
     }
 }
 
@@ -124,10 +129,14 @@ fn is_initial(state: &ImageState<'_>, component: Component) -> bool {
         | Component::Lbr
         | Component::TileConfig
         | Component::TileData
-        | Component::Apx => state
-            .extended(component)
-            .is_none_or(|bytes| bytes.iter().all(|&byte| byte == 0)),
+        | Component::Apx => state.extended(component).is_none_or(are_zero),
     }
+}
+
+/// By blocks, which the compiler compares at once.
+fn are_zero(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    blocks.iter().all(|block| *block == [0; 64]) && rest.iter().all(|&byte| byte == 0)
 }
 
 /// Why a state cannot be limited to a layout.

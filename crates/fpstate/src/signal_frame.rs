@@ -53,20 +53,17 @@ impl SoftwareBytes {
         }
     }
 
-    pub(crate) fn bytes(self) -> impl Iterator<Item = u8> {
+    pub(crate) fn words(self) -> impl Iterator<Item = u32> {
         let Self {
             magic1,
             extended_size,
             xfeatures,
             xstate_size,
         } = self;
-        magic1
-            .to_le_bytes()
+        let (low, high) = xfeatures.halves();
+        [magic1, extended_size, low, high, xstate_size]
             .into_iter()
-            .chain(extended_size.to_le_bytes())
-            .chain(xfeatures.bits().to_le_bytes())
-            .chain(xstate_size.to_le_bytes())
-            .chain([0; 28])
+            .chain([0; 7])
     }
 }
 

@@ -8,7 +8,7 @@ use crate::export::{Export, ExportError, require_format};
 use crate::image_state::ImageState;
 use crate::layout::Layout;
 use crate::signal_frame::{MAGIC1, MAGIC2, MAGIC2_LEN, SoftwareBytes};
-use crate::uabi_export::put_software_bytes;
+use crate::uabi_export::put_software_words;
 
 impl ImageState<'_> {
     /// Writes the image of a signal frame as Linux does: the standard image, what describes it at
@@ -44,7 +44,7 @@ impl ImageState<'_> {
             xfeatures: layout.components(),
             xstate_size: u32::try_from(xstate_size).unwrap_or(u32::MAX),
         };
-        put_software_bytes(&mut legacy, software.bytes());
+        put_software_words(&mut legacy, software.words());
         let export = Export {
             len,
             legacy,

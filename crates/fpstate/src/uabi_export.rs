@@ -106,7 +106,7 @@ impl ImageState<'_> {
     ) -> Result<usize, ExportError> {
         require_format(layout, Format::Standard)?;
         let mut legacy = self.legacy_with_mask(origin.mxcsr_mask);
-        put_software_bytes(&mut legacy, origin.xcr0.bits().to_le_bytes());
+        put_software_words(&mut legacy, <[u32; 2]>::from(origin.xcr0.halves()));
         Export {
             len,
             legacy,
@@ -139,10 +139,11 @@ impl ImageState<'_> {
 }
 
 /// Bytes from 464 on.
-pub(crate) fn put_software_bytes(legacy: &mut LegacyRegion, bytes: impl IntoIterator<Item = u8>) {
+pub(crate) fn put_software_words(legacy: &mut LegacyRegion, words: impl IntoIterator<Item = u32>) {
     let (_, software) = legacy.tail.split_at_mut(464 - 416);
-    for (to, from) in software.iter_mut().zip(bytes) {
-        *to = from;
+    let (places, _) = software.as_chunks_mut();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
     }
 }
 

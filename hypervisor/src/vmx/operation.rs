@@ -1,15 +1,25 @@
 //! VMX operation: a CPU is in it from its first guest on, until it goes offline.
 
-use alloc::boxed::Box;
 use core::arch::asm;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use fpstate_native::cpuid;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
 use super::msr::{self, Fixed};
-use crate::page::{Page, physical};
+use crate::page::{PAGE_LEN, physical};
+use crate::trap::{MOST_CPUS, cpu_number};
+
+/// What the CPU keeps for itself while it is in VMX operation: its revision in the first word, and
+/// what it likes behind it.
+#[repr(C, align(4096))]
+struct VmxonRegion([AtomicU64; PAGE_LEN / 8]);
+
+/// One for each CPU, for each time that it enters VMX operation.
+static REGIONS: [VmxonRegion; MOST_CPUS] =
+    [const { VmxonRegion([const { AtomicU64::new(0) }; PAGE_LEN / 8]) }; MOST_CPUS];
 
 /// Why there are no guests by VMX on this CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +80,13 @@ pub fn begin() -> Result<(), Unavailable> {
     }
     unlock()?;
     fix_control_registers();
-    let mut region = Page::zeroed();
+    let region = &REGIONS[cpu_number()];
     // SAFETY: 1: the kernel; `is_announced`.
-    region.0[0] = unsafe { revision() };
-    let address = physical(Box::leak(region));
+    region.0[0].store(unsafe { revision() }, Ordering::Relaxed);
+    let address = physical(region);
     let failed: u8;
-    // SAFETY: CR4.VMXE is set, IA32_FEATURE_CONTROL allows it, and the region lives for ever.
+    // SAFETY: CR4.VMXE is set, IA32_FEATURE_CONTROL allows it, and the region is this CPU's and lives
+    // for ever.
     unsafe {
         asm!("vmxon [{}]", "setbe {}", in(reg) &raw const address, lateout(reg_byte) failed);
     }

@@ -15,6 +15,9 @@ use crate::reach::{compacted_offset, compacted_reach, standard_reach};
 pub enum ErrorPointersLeft {
     /// They are 0 already: an Intel CPU, by SDM 1, 13.5.1 and 13.6.
     Initial,
+    /// Nothing: they stay those of the owner before. No image of an owner whose x87 is initial has them
+    /// either, but FNSTENV shows them: for owners that may know each other's addresses.
+    Kept,
     /// FNINIT: they become 0, as by XRSTOR. About 70 cycles of a Zen 4.
     Zeroed,
     /// FILD, FSTP, FNCLEX: they become those of the routine. About 40 cycles of a Zen 4; the next
@@ -25,7 +28,7 @@ pub enum ErrorPointersLeft {
 impl ErrorPointersLeft {
     pub(super) const fn number(self) -> u32 {
         match self {
-            Self::Initial => 0,
+            Self::Initial | Self::Kept => 0,
             Self::Zeroed => 1,
             Self::Replaced => 2,
         }
@@ -53,6 +56,9 @@ pub struct MovingCpu {
     pub mxcsr_mask: u32,
     /// What a restore does to the error pointers.
     pub error_pointers: ErrorPointersLeft,
+    /// Components that it goes on counting as in use after they were zeroed by moves. Where all of them
+    /// may be in use, XGETBV(1) is asked, lest each owner from then on has them.
+    pub counted_when_zeroed: ComponentSet,
 }
 
 impl MovingCpu {
@@ -67,7 +73,21 @@ impl MovingCpu {
             MOVABLE
         }
     }
+
+    /// AMD's XINUSE goes by content (docs/surprises.md); of Intel's it is not known.
+    #[must_use]
+    pub fn counted_when_zeroed() -> ComponentSet {
+        const AUTHENTIC_AMD: [u8; 4] = *b"Auth";
+        if cpuid(0, 0).ebx.to_le_bytes() == AUTHENTIC_AMD {
+            ComponentSet::EMPTY
+        } else {
+            ComponentSet::AVX512
+        }
+    }
 }
+
+/// XCR0 has no component 63.
+const NEVER_IN_USE: u64 = 1 << 63;
 
 /// The places and the masks for one format, or one XCOMP_BV, and one RFBM.
 #[repr(C)]
@@ -85,6 +105,8 @@ pub struct MovePlan {
     pub(super) not_replaced: u64,
     /// In XSTATE_BV, they make a restore an instruction's.
     pub(super) not_loaded: u64,
+    /// Where `in_use` has all of them, a restore asks XGETBV(1) after all.
+    pub(super) asked_again: u64,
     pub(super) avx: u32,
     pub(super) opmask: u32,
     pub(super) zmm_hi256: u32,
@@ -165,6 +187,10 @@ impl MovePlan {
             not_saved: not_saved.bits(),
             not_replaced: not_saved.union(not_asked).bits() | !cpu.xcr0.bits(),
             not_loaded: not_saved.bits() | !room.bits(),
+            asked_again: match cpu.counted_when_zeroed.intersection(cpu.xcr0) {
+                ComponentSet::EMPTY => NEVER_IN_USE,
+                counted => counted.bits(),
+            },
             avx: place(Component::Avx),
             opmask: place(Component::Opmask),
             zmm_hi256: place(Component::ZmmHi256),
@@ -191,5 +217,89 @@ impl MovePlan {
     #[inline]
     pub const fn reach(&self) -> usize {
         self.reach
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpstate_arch::CpuidRegisters;
+    use fpstate_arch::cpuid::RecordedLeaves;
+
+    const fn leaf(eax: u32, ebx: u32, ecx: u32) -> CpuidRegisters {
+        CpuidRegisters {
+            eax,
+            ebx,
+            ecx,
+            edx: 0,
+        }
+    }
+
+    /// In the manner of a Skylake server: MPX before AVX-512, PKRU behind it, and CET_U.
+    const LEAVES: [(u32, u32, CpuidRegisters); 10] = [
+        (0x1, 0, leaf(0, 0, 1 << 26)),
+        (0xd, 0, leaf(0x2ff, 0, 0)),
+        (0xd, 2, leaf(256, 576, 0)),
+        (0xd, 3, leaf(64, 960, 0)),
+        (0xd, 4, leaf(64, 1024, 0)),
+        (0xd, 5, leaf(64, 1088, 0)),
+        (0xd, 6, leaf(512, 1152, 0)),
+        (0xd, 7, leaf(1024, 1664, 0)),
+        (0xd, 9, leaf(8, 2688, 0)),
+        (0xd, 11, leaf(16, 0, 1)),
+    ];
+
+    fn plan(format: Format, rfbm: u64, sub_leaf_1: u32) -> Option<MovePlan> {
+        let with_cet = CpuidRegisters {
+            ecx: 0x800,
+            ..leaf(sub_leaf_1, 0, 0)
+        };
+        let mut leaves = [(0xd, 1, with_cet); 11];
+        leaves[1..].copy_from_slice(&LEAVES);
+        let enumeration = Enumeration::read(RecordedLeaves(&leaves));
+        let cpu = MovingCpu {
+            xcr0: ComponentSet::from_bits(0x2ff),
+            movable: MOVABLE,
+            mxcsr_mask: 0xffff,
+            error_pointers: ErrorPointersLeft::Zeroed,
+        };
+        MovePlan::for_saves(cpu, &enumeration, format, ComponentSet::from_bits(rfbm))
+    }
+
+    const XSAVES_AND_ALL: u32 = 0xf;
+
+    #[test]
+    fn places_are_those_of_the_format() {
+        for (format, rfbm, places, reach) in [
+            (Format::Standard, 0xe7, [576, 1088, 1152, 1664], 2688),
+            (Format::Compacted, 0xe7, [576, 832, 896, 1408], 2432),
+            (Format::Compacted, 0x2ff, [576, 960, 1024, 1536], 2568),
+        ] {
+            let plan = plan(format, rfbm, XSAVES_AND_ALL).unwrap();
+            let found = [plan.avx, plan.opmask, plan.zmm_hi256, plan.hi16_zmm];
+            assert_eq!((found, plan.reach()), (places, reach), "{format} {rfbm:#x}");
+        }
+    }
+
+    #[test]
+    fn what_moves_do_not_cover_has_no_plan_or_is_an_instructions() {
+        for (format, rfbm, sub_leaf_1, covered) in [
+            (Format::Standard, 0x7, 0x4, true),
+            // No XGETBV(1), no XSAVEC.
+            (Format::Standard, 0x7, 0x3, false),
+            (Format::Compacted, 0x7, 0x5, false),
+            // FXSAVE; without SSE; CET_U, of which XGETBV(1) does not tell.
+            (Format::Fxsave, 0x3, XSAVES_AND_ALL, false),
+            (Format::Compacted, 0x5, XSAVES_AND_ALL, false),
+            (Format::Compacted, 0x807, XSAVES_AND_ALL, false),
+        ] {
+            let plan = plan(format, rfbm, sub_leaf_1);
+            assert_eq!(plan.is_some(), covered, "{format} {rfbm:#x}");
+        }
+        let plan = plan(Format::Compacted, 0x207, XSAVES_AND_ALL).unwrap();
+        assert_eq!(plan.not_saved, 0x201);
+        // AVX-512 in use above registers that a load by VEX zeroes is in the way too.
+        assert_eq!(plan.not_replaced, 0x2e1 | !0x2ff);
+        assert_eq!(plan.not_loaded, 0x201 | !0x207);
     }
 }

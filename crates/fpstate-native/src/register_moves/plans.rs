@@ -13,6 +13,7 @@ pub(crate) struct MovePlans {
     movable: ComponentSet,
     mxcsr_mask: u32,
     error_pointers: ErrorPointersLeft,
+    counted_when_zeroed: ComponentSet,
     saves: Recent<(Format, ComponentSet), Option<MovePlan>>,
     restores: Recent<(u64, ComponentSet), Option<MovePlan>>,
 }
@@ -29,6 +30,7 @@ impl MovePlans {
             movable: MovingCpu::movable(),
             mxcsr_mask,
             error_pointers: ErrorPointersLeft::on_this_cpu(where_they_stay),
+            counted_when_zeroed: MovingCpu::counted_when_zeroed(),
             saves: Recent::starting_with(NO_SAVE, None),
             restores: Recent::starting_with(NO_RESTORE, None),
         }
@@ -47,6 +49,7 @@ impl MovePlans {
             movable: self.movable,
             mxcsr_mask: self.mxcsr_mask,
             error_pointers: self.error_pointers,
+            counted_when_zeroed: self.counted_when_zeroed,
         }
     }
 

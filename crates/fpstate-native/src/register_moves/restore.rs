@@ -17,20 +17,20 @@ use super::{MovePlan, Outcome};
 ///
 /// Nothing is loaded where the image has a component that moves do not cover, such a one is in use,
 /// or the image is one that XRSTOR refuses. The image is looked at first: XGETBV(1) is asked only if
-/// `known` is 0, otherwise `in_use` is its answer (with the bits outside the RFBM), and the registers
-/// have not been written since.
+/// `known` is 0, or `in_use` has all of [`counted_when_zeroed`](super::plan::MovingCpu); otherwise no
+/// component is in use that `in_use` does not have.
 ///
 /// Callable from assembly by the System V ABI: RDI, RSI, RDX, RCX; RAX, RDX. The extended registers
-/// are as loaded when it returns. It clobbers RAX, RCX, RDX, R8 to R11 and the flags, and uses 16
-/// bytes of stack.
+/// are as loaded when it returns. It clobbers RAX, RCX, RDX, R8 to R11 and the flags.
+///
+/// The `in_use` that it returns is that of XGETBV(1): MXCSR, which is loaded, has no part in it.
 ///
 /// # Safety
 /// 1. `plan` is for this CPU, with XCR0 and the rest of [`MovingCpu`](super::plan::MovingCpu) as
 ///    they are.
 /// 2. [`MovePlan::reach`] bytes from `area` on are valid for reads, and `area` is a multiple of 16.
 /// 3. CR4.OSXSAVE and CR4.OSFXSR are 1, CR0.TS and CR0.EM are 0.
-/// 4. If `known` is not 0, no component was in use that `in_use` does not have when it was asked,
-///    and none has come since.
+/// 4. If `known` is not 0, no component is in use that `in_use` does not have.
 /// 5. No code depends on the registers that are loaded and that a call preserves (MXCSR).
 #[unsafe(naked)]
 pub unsafe extern "sysv64" fn restore_by_moves(
@@ -69,19 +69,16 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "jnz 7f",
         // RAX: what is in use.
         "test rcx, rcx",
+        "jz 3f",
+        "mov rdx, rax",
+        "not rdx",
+        "test rdx, [rsi + {asked_again}]",
         "jnz 2f",
+        "3:",
         "mov ecx, 1",
         "xgetbv",
         "shl rdx, 32",
         "or rax, rdx",
-        "push rax",
-        "stmxcsr [rsp]",
-        "mov ecx, [rsp]",
-        "add rsp, 8",
-        "mov rdx, rax",
-        "or rdx, 2",
-        "cmp ecx, 0x1f80",
-        "cmovne rax, rdx",
         "2:",
         "test rax, [rsi + {not_replaced}]",
         "jnz 6f",
@@ -165,6 +162,7 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         xcomp_bv = const offset_of!(MovePlan, xcomp_bv),
         not_replaced = const offset_of!(MovePlan, not_replaced),
         not_loaded = const offset_of!(MovePlan, not_loaded),
+        asked_again = const offset_of!(MovePlan, asked_again),
         mxcsr_refused = const offset_of!(MovePlan, mxcsr_refused),
         mxcsr_initial = const offset_of!(MovePlan, mxcsr_initial),
         error_pointers = const offset_of!(MovePlan, error_pointers),

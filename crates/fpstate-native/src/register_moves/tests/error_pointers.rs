@@ -58,6 +58,7 @@ fn the_next_owner_does_not_see_the_last_ones_error_pointers() {
                 movable: MovingCpu::movable(),
                 mxcsr_mask: 0xffff,
                 error_pointers: ErrorPointersLeft::on_this_cpu(error_pointers),
+                counted_when_zeroed: MovingCpu::counted_when_zeroed(),
             };
             MovePlan::for_saves(cpu, &bench.on, Format::Standard, rfbm).unwrap()
         };

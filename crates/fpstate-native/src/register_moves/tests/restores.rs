@@ -4,6 +4,8 @@ use fpstate_arch::{Fault, Moved};
 
 use super::*;
 use crate::random_image::assert_same;
+use crate::register_moves::plan::MovingCpu;
+use crate::register_moves::{ErrorPointersLeft, MovePlan, Outcome, restore_by_moves};
 
 /// `image`, in a format, as an instruction has it.
 fn in_some_format(bench: &mut Bench<'_>, image: Area) -> Area {
@@ -134,5 +136,32 @@ fn what_is_in_use_that_xcr0_does_not_have_is_an_instructions() {
             .restore_by_moves(image.bytes(), tried, Some(in_use));
         let in_use = Some(in_use);
         assert_eq!(moved, Ok(Moved::NotCovered { in_use }));
+    });
+}
+
+#[test]
+fn the_routine_itself_judges_the_format() {
+    for_each_case(|bench| {
+        let (image, prior) = (bench.image(), bench.image());
+        let cpu = MovingCpu {
+            xcr0: bench.cpu.cpu.xcr0(),
+            movable: MovingCpu::movable(),
+            mxcsr_mask: bench.cpu.cpu.conditions.mxcsr_mask,
+            error_pointers: ErrorPointersLeft::Initial,
+        };
+        let compacted = Format::Compacted;
+        let Some(plan) = MovePlan::for_saves(cpu, &bench.on, compacted, bench.tried) else {
+            return;
+        };
+        bench.load(&prior);
+        let in_use = bench.in_use().bits();
+        // SAFETY: 1 to 3: the plan is for this CPU, the image as long as any. 4, 5: nothing is loaded.
+        let outcome =
+            unsafe { restore_by_moves(image.bytes().as_ptr(), &raw const plan, in_use, 1) };
+        assert_eq!(outcome.status, Outcome::NOT_COVERED);
+        assert_eq!(outcome.in_use, in_use);
+        // SAFETY: as above.
+        let outcome = unsafe { restore_by_moves(image.bytes().as_ptr(), &raw const plan, 0, 0) };
+        assert_eq!(outcome.status, Outcome::UNKNOWN);
     });
 }
