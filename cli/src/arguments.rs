@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fpstate_engine::InjectedFault;
+use fpstate_engine::{InjectedFault, SwitchBy};
 
 use crate::image_arguments::{AreaFormat, BaselineArguments, CheckArguments, ConvertArguments};
 use crate::inspect_arguments::{DiffArguments, InspectArguments};
@@ -63,6 +63,15 @@ pub(crate) struct RunArguments {
     /// OS threads that act as CPUs [default: one for each CPU, at least 2]
     #[arg(long, value_name = "T")]
     pub(crate) threads: Option<u32>,
+    /// What states are saved and restored with: measured (auto), CPUID's choice, an instruction, or
+    /// moves before it
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) switch_by: SwitchByName,
     /// How long
     #[arg(
         long,
@@ -89,6 +98,7 @@ impl RunArguments {
             cpu: None,
             vcpus: 64,
             threads: None,
+            switch_by: SwitchByName(SwitchBy::Auto),
             seconds: 5.0,
             seed: None,
             inject: None,
@@ -119,6 +129,15 @@ pub(crate) struct CpuArguments {
     /// A CPU profile, or a file with a CPUID dump [default: this machine]
     #[arg(long, value_name = "PROFILE|FILE")]
     pub(crate) cpu: Option<PathBuf>,
+    /// What a process there would switch with: measured (auto; only this machine is), CPUID's choice, an
+    /// instruction, or moves before it
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) switch_by: SwitchByName,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -165,6 +184,29 @@ impl ValueEnum for FaultName {
             FaultName(InjectedFault::StaleAfterMigration),
             FaultName(InjectedFault::SkipGrowthCopy),
         ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
+}
+
+/// A [`SwitchBy`] by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SwitchByName(pub(crate) SwitchBy);
+
+impl ValueEnum for SwitchByName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [SwitchByName; SwitchBy::ALL.len()] = {
+            let mut all = [SwitchByName(SwitchBy::Auto); SwitchBy::ALL.len()];
+            let mut index = 0;
+            while index < all.len() {
+                all[index] = SwitchByName(SwitchBy::ALL[index]);
+                index += 1;
+            }
+            all
+        };
         &ALL
     }
 
@@ -254,6 +296,11 @@ mod tests {
             (
                 &["fpstate", "run", "--engine", "qemu"],
                 "invalid value 'qemu' for '--engine <ENGINE>' [possible values: native, model]",
+            ),
+            (
+                &["fpstate", "run", "--switch-by", "rdpkru"],
+                "invalid value 'rdpkru' for '--switch-by <HOW>' [possible values: auto, cpuid, xsave, \
+                 xsaveopt, xsavec, xsaves, moves, moves+xsave, moves+xsaveopt, moves+xsavec, moves+xsaves]",
             ),
             (&["fpstate", "walk"], "unrecognized subcommand 'walk'"),
         ] {

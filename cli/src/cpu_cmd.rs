@@ -11,6 +11,7 @@ use crate::component_list::names;
 use crate::cpu_choice::{CpuChoice, OddityReport};
 use crate::layout_picture::alignment_of;
 use crate::output::{align_right, print_json, print_line, print_table, table};
+use crate::switching::Switching;
 use crate::{Answer, CommandError};
 
 /// What a CPU offers.
@@ -30,6 +31,7 @@ struct CpuReport {
     mxcsr_mask: Option<u32>,
     area_len: AreaLengths,
     components: Vec<ComponentReport>,
+    switching: Switching,
     oddities: Vec<OddityReport>,
 }
 
@@ -71,7 +73,9 @@ struct ComponentReport {
 }
 
 pub(crate) fn execute(arguments: &CpuArguments) -> Result<Answer, CommandError> {
-    let report = CpuReport::of(&CpuChoice::of(arguments.cpu.as_deref())?);
+    let choice = CpuChoice::of(arguments.cpu.as_deref())?;
+    let switching = Switching::of(&choice, arguments.switch_by.0)?;
+    let report = CpuReport::of(&choice, switching);
     if arguments.json {
         print_json(&report)?;
     } else {
@@ -117,10 +121,11 @@ impl<'e> Layouts<'e> {
 }
 
 impl CpuReport {
-    fn of(choice: &CpuChoice) -> Self {
+    fn of(choice: &CpuChoice, switching: Switching) -> Self {
         let cpu = &choice.enumeration;
         let layouts = Layouts::of(choice);
         Self {
+            switching,
             cpu: choice.name.clone(),
             source: choice.source.description(),
             instructions: cpu.instructions().iter().map(|i| i.to_string()).collect(),
@@ -156,6 +161,7 @@ impl CpuReport {
         }
         self.print_components()?;
         self.print_lengths()?;
+        self.switching.print()?;
         for oddity in &self.oddities {
             print_line(&format!("odd: {oddity}"))?;
         }

@@ -6,6 +6,7 @@
 
 pub(crate) const RUN: &str = "\
 JSON: engine, cpu, components, save_instruction, restore_instruction, vcpus, host_tasks, threads, seconds, seed, inject
+  strategy        XSAVEC, or moves+XSAVEC: moves where they cover what is live; strategy_by (CPUID, calibration, caller)
   counts          entries, exits, preemptions, migrations, migrations_in_guest, registers_checked, corruptions, saves, saves_skipped,
                   restores, restores_skipped, kernel_sections, vcpus_renewed, forks_and_execs, faults_injected
   of tiles        expansions, releases, xfd_faults, denied, tiles (whether such guests run, or why not)
@@ -38,6 +39,9 @@ JSON: cpu, source, instructions, save_instruction_ring0, save_instruction_user_m
   area_len        standard_for_xcr0, standard_for_all_user_components, compacted_for_xcr0, compacted_for_all_components (null where there is
                   none), and the CPU's own answers: cpuid_standard_for_xcr0, cpuid_standard_for_all_user_components, cpuid_compacted_for_xcr0_and_xss
   components      number, name, len, standard_offset, compacted_offset, compacted_alignment, kind (user, supervisor), xfd, enabled
+  switching       ring0, user_mode: every way to switch, CPUID's choice first; strategy of a process, strategy_by (CPUID, calibration, caller)
+    calibration   null where nothing was measured: ticks_of (the clock), and for each candidate strategy, verdict, round_trip in ticks: sse_avx,
+                  movable, x87_sse_avx (what is live)
   oddities        leaf, subleaf, what";
 
 pub(crate) const LAYOUT: &str = "\

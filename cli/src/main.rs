@@ -10,6 +10,7 @@
 //! * `bench_cmd` - `fpstate bench`
 //! * `cpu_choice` - what `--cpu` means
 //! * `component_list` - components as somebody writes them
+//! * `switching` - how a CPU can switch, and what that costs
 //! * `cpu_cmd` - `fpstate cpu`
 //! * `layout_picture` - an area as ranges of bytes, and as rows of a picture
 //! * `layout_text`, `layout_svg` - the picture in the terminal and in a file
@@ -49,6 +50,7 @@ mod bench_svg;
 mod bench_cmd;
 mod cpu_choice;
 mod component_list;
+mod switching;
 mod cpu_cmd;
 mod layout_picture;
 mod layout_text;
@@ -111,6 +113,8 @@ enum CommandError {
     Cpu(#[from] cpu_choice::CpuError),
     #[error("{0}")]
     Host(cpu_choice::CpuError),
+    #[error("--switch-by: {0}")]
+    SwitchBy(#[from] fpstate_engine::SwitchByError),
     #[error("--cpu says what the model is of; the native engine has this machine's CPU")]
     CpuOfNative,
     #[error("--components {0}")]

@@ -24,7 +24,8 @@ pub(crate) fn execute(arguments: &RunArguments) -> Result<Answer, CommandError> 
     // Shown as it is, and within what JSON numbers carry exactly.
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let inject = arguments.inject.map(|name| name.0);
-    let config = RunConfig::new(arguments.vcpus, threads, length, seed, inject)?;
+    let config = RunConfig::new(arguments.vcpus, threads, length, seed, inject)?
+        .switching_by(arguments.switch_by.0);
     let engine = engine_for(arguments)?;
     let bar = progress_bar();
     let watch = |progress| show(&bar, progress);
@@ -109,12 +110,18 @@ fn show(bar: &ProgressBar, progress: Progress) {
 
 fn print_report(report: &RunReport) -> io::Result<()> {
     print_line(&format!(
-        "{} on {}: {}, {} to save, {} to restore",
+        "{} on {}: {}, {}{} to save, {} to restore, by {}",
         report.engine,
         report.cpu,
         report.components.join("+"),
+        if report.strategy == report.save_instruction {
+            ""
+        } else {
+            "plain moves before "
+        },
         report.save_instruction,
-        report.restore_instruction
+        report.restore_instruction,
+        report.strategy_by
     ))?;
     print_line(&format!(
         "{} vCPUs and {} plain tasks on {} threads for {:.1} s, seed {}{}",

@@ -107,6 +107,10 @@ fn wrong_arguments_are_refused_in_one_line() {
         "9999 threads; allowed: 1 to 256",
     );
     assert_refused(&["run", "--seconds", "-1"], "-1 seconds");
+    assert_refused(
+        &["run", "--switch-by", "rdpkru"],
+        "'rdpkru' for '--switch-by <HOW>' [possible values: auto, cpuid, xsave,",
+    );
     assert_refused(&["run", "--seconds", "soon"], "'soon' for '--seconds <S>'");
     assert_refused(&["run", "--engine", "qemu"], "'qemu' for '--engine");
     assert_refused(&["run", "--inject", "chaos"], "stale-after-migration");

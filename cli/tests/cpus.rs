@@ -377,3 +377,96 @@ fn the_pictures_in_docs_are_what_the_command_draws() {
         checked_svg(&drawn);
     }
 }
+
+#[test]
+fn each_way_to_switch_is_shown_and_only_this_machine_is_measured() {
+    let report = json(&["cpu", "--cpu", "genoa", "--json"]);
+    let switching = &report["switching"];
+    assert_eq!(
+        switching["ring0"],
+        serde_json::json!(["XSAVES", "moves+XSAVES"])
+    );
+    assert_eq!(
+        switching["user_mode"],
+        serde_json::json!(["XSAVEC", "XSAVE", "moves+XSAVEC", "moves+XSAVE"])
+    );
+    assert_eq!(switching["strategy"], "XSAVEC");
+    assert_eq!(switching["strategy_by"], "CPUID");
+    assert!(switching["calibration"].is_null());
+    let forced = json(&[
+        "cpu",
+        "--cpu",
+        "genoa",
+        "--switch-by",
+        "moves+xsave",
+        "--json",
+    ]);
+    assert_eq!(forced["switching"]["strategy"], "moves+XSAVE");
+    assert_eq!(forced["switching"]["strategy_by"], "caller");
+    for (cpu, by, what) in [
+        (
+            "genoa",
+            "xsaveopt",
+            "XSAVEOPT cannot be used here; the best that can is XSAVEC",
+        ),
+        (
+            "haswell-ep",
+            "moves",
+            "no plain moves before XSAVEOPT on this CPU",
+        ),
+    ] {
+        assert_refused(&["cpu", "--cpu", cpu, "--switch-by", by], what);
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn this_machine_is_measured_unless_cpuid_is_to_decide() {
+    let switching = |by: &str| json(&["cpu", "--switch-by", by, "--json"])["switching"].clone();
+    let measured = switching("auto");
+    assert_eq!(measured["strategy_by"], "calibration");
+    let candidates = measured["calibration"]["candidates"].as_array().unwrap();
+    let ways = measured["user_mode"].as_array().unwrap();
+    assert_eq!(candidates.len(), ways.len());
+    for (candidate, way) in candidates.iter().zip(ways) {
+        assert_eq!(candidate["strategy"], *way);
+        for live in ["sse_avx", "movable", "x87_sse_avx"] {
+            let ticks = candidate["round_trip"][live].as_u64();
+            assert!(ticks.is_some_and(|ticks| ticks > 0), "{measured}");
+        }
+        let is_chosen = candidate["verdict"] == "chosen";
+        assert_eq!(is_chosen, *way == measured["strategy"]);
+    }
+    let by_cpuid = switching("cpuid");
+    assert_eq!(by_cpuid["strategy"], ways[0]);
+    assert!(by_cpuid["calibration"].is_null());
+}
+
+#[test]
+fn a_run_says_how_it_was_switched_and_who_decided_that() {
+    let run = |by: &str| {
+        let model = [
+            "run",
+            "--engine",
+            "model",
+            "--vcpus",
+            "2",
+            "--seconds",
+            "0.1",
+        ];
+        json(&[&model[..], &["--switch-by", by, "--json"]].concat())
+    };
+    let by_moves = run("moves+xsavec");
+    assert_eq!(by_moves["strategy"], "moves+XSAVEC");
+    assert_eq!(by_moves["strategy_by"], "caller");
+    assert_eq!(by_moves["save_instruction"], "XSAVEC");
+    assert_eq!(
+        run("auto")["strategy_by"],
+        "CPUID",
+        "the model has no clock"
+    );
+    assert_refused(
+        &["run", "--cpu", "haswell-ep", "--switch-by", "xsavec"],
+        "XSAVEC cannot be used here; the best that can is XSAVEOPT",
+    );
+}

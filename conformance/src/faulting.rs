@@ -1,7 +1,7 @@
 //! `Faulting`: a processor that raises faults on demand.
 
 use fpstate::{RestoreInstruction, SaveInstruction};
-use fpstate_arch::{ComponentSet, Fault, Processor, Xfd};
+use fpstate_arch::{ComponentSet, Fault, Format, Moved, Processor, Xfd};
 
 use crate::intercept::{Intercept, processor_by_intercept};
 
@@ -10,9 +10,9 @@ use crate::intercept::{Intercept, processor_by_intercept};
 pub enum Victim {
     /// None.
     Nothing,
-    /// The next save.
+    /// The next save, by moves too.
     Save,
-    /// The next restore.
+    /// The next restore, by moves too.
     Restore,
     /// The next WRMSR of IA32_XFD.
     XfdWrite,
@@ -88,6 +88,33 @@ impl<P: Processor> Intercept for Faulting<P> {
             return Err(Fault::GeneralProtection);
         }
         instruction.execute(&mut self.inner, area, rfbm)
+    }
+
+    fn save_by_moves(
+        &mut self,
+        area: &mut [u8],
+        format: Format,
+        rfbm: ComponentSet,
+    ) -> Result<Moved, Fault> {
+        if self.strikes(Victim::Save) {
+            return Err(Fault::GeneralProtection);
+        }
+        self.inner.save_by_moves(area, format, rfbm)
+    }
+
+    fn restore_by_moves(
+        &mut self,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<Moved, Fault> {
+        if self.strikes(Victim::Restore) {
+            let _ = self
+                .inner
+                .restore_by_moves(area, rfbm.intersection(EVERY_OTHER), in_use)?;
+            return Err(Fault::GeneralProtection);
+        }
+        self.inner.restore_by_moves(area, rfbm, in_use)
     }
 
     fn wrmsr_xfd(&mut self, xfd: Xfd) -> Result<(), Fault> {

@@ -20,6 +20,7 @@
 //! * [`intercept`] - what all wrappers around a processor share
 //! * [`traced`] - records each instruction
 //! * [`faulting`] - raises faults on demand
+//! * [`priced`] - a clock that goes by what is executed
 //! * [`broken`] - does not do what it is told
 //! * [`moving`] - counts what is done by register moves
 //! * [`machine`] - what all CPUs of one machine have in common
@@ -50,6 +51,7 @@ mod user_code_on_silicon;
 pub mod intercept;
 pub mod traced;
 pub mod faulting;
+pub mod priced;
 pub mod broken;
 pub mod moving;
 pub mod machine;

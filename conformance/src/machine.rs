@@ -87,8 +87,14 @@ impl Machine {
     /// A kernel's machine of `cpu`s that enables what the library offers.
     #[must_use]
     pub fn offered(cpu: &RecordedCpu) -> Self {
+        Self::offered_of(cpu, ComponentSet::from_bits(u64::MAX))
+    }
+
+    /// The same where only `visible` is offered.
+    #[must_use]
+    pub fn offered_of(cpu: &RecordedCpu, visible: ComponentSet) -> Self {
         let enumeration = cpu.enumeration();
-        let offer = Offer::for_ring0(&enumeration);
+        let offer = Offer::limited_to(&enumeration, visible);
         let components = offer
             .default_components()
             .union(offer.guest_only())
@@ -100,6 +106,15 @@ impl Machine {
             start: Start::BringUp(offer.control_registers()),
             identities: Identities::new(),
             enumeration,
+        }
+    }
+
+    /// The same machine, whose CPUs switch with `instructions`.
+    #[must_use]
+    pub fn switching_with(self, instructions: SwitchInstructions) -> Self {
+        Self {
+            instructions,
+            ..self
         }
     }
 

@@ -5,9 +5,14 @@ use conformance::contents::Contents;
 use conformance::cpus;
 use conformance::generators::{ErrorPointers, seeds};
 use conformance::images::{contents_of, standard_image, standard_place};
+use conformance::machine::Machine;
 use conformance::memory::Memory;
+use conformance::pair::Pair;
 use fastrand::Rng;
-use fpstate::{ImageState, ImportError, Layout, Loss, LossError, StandardImage, XsaveArea};
+use fpstate::{
+    GuestStateError, ImageState, ImportError, Layout, Loss, LossError, Restoring, StandardImage,
+    XsaveArea,
+};
 use fpstate_arch::{Component, ComponentSet, Enumeration};
 
 const MASK: u32 = 0xffff;
@@ -176,4 +181,29 @@ fn a_cpu_with_fxsave_alone_takes_x87_and_sse_and_says_what_else_there_is() {
     let expected = values.limited_to(ComponentSet::LEGACY);
     let found = Contents::from_parts(&area.legacy(), []);
     assert_eq!(expected.difference(&found), None);
+}
+
+#[test]
+fn a_vcpu_takes_the_registers_of_the_other_vendor_unless_a_thread_runs_it() {
+    let (kind, intel) = (&cpus::GENOA, cpus::SAPPHIRE_RAPIDS.enumeration());
+    let machine = Machine::ring0(kind);
+    let mut pair = Pair::new(&machine);
+    let values = new_values(&intel, SHARED, 1);
+    let image = standard_image(&intel, &values, SHARED);
+    let state = parse(&intel, image.bytes());
+    let imported = pair.guest.import_state(&state, PKRU, Loss::Reject);
+    imported.unwrap();
+    let area = pair.guest.fpstate().unwrap().in_memory().unwrap();
+    let extended = SHARED.difference(PKRU).difference(ComponentSet::LEGACY);
+    for component in extended.iter() {
+        assert_eq!(area.extended(component), values.extended(component));
+    }
+    assert_eq!(area.legacy().xmm, values.legacy().xmm);
+
+    let mut cpu = machine.start(kind.model(), 0).unwrap();
+    let (thread, guest) = (&mut pair.thread, &mut pair.guest);
+    thread.enter_guest(guest, &mut cpu, Restoring::Now).unwrap();
+    let refused = GuestStateError::Running { guest: guest.id() };
+    let imported = guest.import_state(&state, PKRU, Loss::Reject);
+    assert_eq!(imported, Err(refused));
 }

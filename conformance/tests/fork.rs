@@ -8,10 +8,11 @@ use conformance::pair::{Observed, Pair, in_memory, observed, visible};
 use conformance::user_code::UserCode;
 use fastrand::Rng;
 use fpstate::{
-    BoxedArea, ControlRegisters, CpuFpu, ForkError, Fpstate, Layout, Restore, Restoring,
-    StandardImage, SwitchError, ThreadFpu,
+    BoxedArea, ControlRegisters, CpuFpu, ForkError, Fpstate, ImportError, Layout, Restore,
+    Restoring, StandardImage, SwitchError, ThreadFpu,
 };
-use fpstate_arch::{Component, ComponentSet, Mxcsr, Processor, Xcr0, Xfd, Xss};
+use fpstate_arch::cpuid::RecordedLeaves;
+use fpstate_arch::{Component, ComponentSet, Enumeration, Mxcsr, Processor, Xcr0, Xfd, Xss};
 
 /// `test` on every kind of CPU.
 fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, &Machine, CpuFpu<Observed>, Pair<'_>)) {
@@ -61,6 +62,36 @@ fn a_child_with_less_room_begins_with_what_has_room() {
         expected.initialise(machine.components().difference(ComponentSet::LEGACY));
         assert_eq!(in_memory(kind, machine, child.own()), expected);
     });
+}
+
+/// The child is for another CPU, whose AVX has another length; no such CPU is known.
+#[test]
+fn a_child_whose_room_for_a_component_has_another_length_is_refused() {
+    let kind = &cpus::GENOA;
+    let machine = Machine::ring0(kind);
+    let (mut cpu, mut pair) = (observed(kind, &machine, 0), Pair::new(&machine));
+    pair.use_registers(&mut cpu).unwrap();
+    let mut leaves = kind.leaves();
+    for (leaf, subleaf, registers) in &mut leaves {
+        if (*leaf, *subleaf) == (0xd, 2) {
+            registers.eax = 128;
+        }
+    }
+    let other = Enumeration::read(RecordedLeaves(&leaves));
+    let avx = ComponentSet::LEGACY.with(Component::Avx);
+    let layout = Layout::compacted(&other, avx).unwrap();
+    let memory = BoxedArea::for_layout(&layout).unwrap();
+    let child = Fpstate::new(layout, memory, machine.identities()).unwrap();
+    let forked = pair
+        .thread
+        .fork(&mut cpu, child)
+        .map_err(|(error, _)| error);
+    let refused = ForkError::TakeOver(ImportError::Length {
+        component: Component::Avx,
+        found: 256,
+        needed: 128,
+    });
+    assert_eq!(forked.err(), Some(refused));
 }
 
 /// A compacted area has an MXCSR only along with SSE (SDM 1, 13.8.2), and SSE is initial here.

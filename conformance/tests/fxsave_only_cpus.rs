@@ -5,7 +5,7 @@ use conformance::intercept::Executed;
 use conformance::machine::Machine;
 use conformance::pair::{Pair, observed, visible};
 use fpstate::{Layout, LayoutError, RestoreInstruction, Restoring, SaveInstruction, VmExit};
-use fpstate_arch::{ComponentSet, Format, Instruction, Mxcsr, Processor};
+use fpstate_arch::{ComponentSet, CpuidRegisters, Format, Instruction, Mxcsr, Processor};
 
 #[test]
 fn an_area_is_512_bytes_and_holds_x87_and_sse() {
@@ -90,4 +90,16 @@ fn a_guest_runs_and_the_host_goes_on_without_xsetbv() {
     let _ = entry.load_host_registers(VmExit::Other).unwrap();
     thread.leave_guest(guest, &mut cpu, Restoring::Now).unwrap();
     assert_eq!(threads.difference(&visible(&mut cpu, &machine)), None);
+}
+
+/// CPUID.1:ECX.XSAVE = 0: a guest that looked all the same would find lengths of areas it has no instructions for.
+#[test]
+fn a_guest_is_shown_no_leaf_of_extended_state() {
+    let machine = Machine::ring0(&FXSAVE_ONLY);
+    let guest = Pair::new(&machine).guest;
+    for (leaf, subleaf) in [(0xd, 0), (0xd, 1), (0xd, 2), (0x1d, 0), (0x1e, 0)] {
+        let shown = guest.cpuid(leaf, subleaf, &machine.enumeration).unwrap();
+        let zeros = Some(CpuidRegisters::default());
+        assert_eq!(shown, zeros, "{leaf:#x}.{subleaf}");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::fault_injection::{FAULT_ODDS, InjectedFault};
 use crate::schedule::backend::GuestKind;
+use crate::switch_by::SwitchBy;
 
 /// The most vCPUs of one run: each has a stack of its own, and Linux allows a process some 65,000
 /// mappings.
@@ -55,6 +56,7 @@ pub struct RunConfig {
     seed: u64,
     inject: Option<InjectedFault>,
     fault_odds: NonZeroU32,
+    switch_by: SwitchBy,
 }
 
 impl RunConfig {
@@ -82,6 +84,7 @@ impl RunConfig {
             seed,
             inject,
             fault_odds: FAULT_ODDS,
+            switch_by: SwitchBy::Cpuid,
         })
     }
 
@@ -104,6 +107,18 @@ impl RunConfig {
             fault_odds: one_in,
             ..self
         }
+    }
+
+    /// The same, switched otherwise than CPUID alone says.
+    #[must_use]
+    pub const fn switching_by(self, switch_by: SwitchBy) -> Self {
+        Self { switch_by, ..self }
+    }
+
+    /// Who decides how it is switched.
+    #[must_use]
+    pub const fn switch_by(&self) -> SwitchBy {
+        self.switch_by
     }
 
     /// vCPUs, each with a host task that runs it.

@@ -1,5 +1,7 @@
 //! This machine's CPU, if it is an x86 one.
 
+use fpstate::calibration::Limits;
+use fpstate::{Calibration, CalibrationError, Strategies};
 use fpstate_arch::{ComponentSet, Enumeration, Fault};
 
 #[cfg(target_arch = "x86_64")]
@@ -41,6 +43,21 @@ impl HostCpu {
     #[must_use]
     pub const fn xcr0(&self) -> ComponentSet {
         self.xcr0
+    }
+
+    /// The ways in which a process can switch here.
+    #[must_use]
+    pub fn strategies(&self) -> Strategies<'_> {
+        Strategies::for_user_mode(&self.enumeration, self.xcr0)
+    }
+
+    /// Measures what they cost, in less than a millisecond. MXCSR and the x87 control word are those of a
+    /// new program afterwards.
+    ///
+    /// # Errors
+    /// The processor's, or CPUID's.
+    pub fn calibrate(&self, limits: Limits) -> Result<Calibration, CalibrationError> {
+        asked::calibrate(&self.strategies(), limits)
     }
 
     /// The bits of MXCSR this CPU has.

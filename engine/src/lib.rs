@@ -11,10 +11,11 @@
 //!
 //! * [`known_answer`] - guest code of well-kept crates, with published results (x86-64 only)
 //! * [`fault_injection`] - breaking one switch in a thousand on purpose
+//! * [`host`] - this machine's CPU, if it is an x86 one
+//! * [`switch_by`] - who decides how it is switched
 //! * [`config`] - what to run
 //! * [`footprint`] - what a vCPU costs in memory, measured
 //! * [`report`] - what happened
-//! * [`host`] - this machine's CPU, if it is an x86 one
 //! * [`schedule`] - which thread runs where, and what it must find
 //! * [`run_error`] - why a run did not happen
 //! * [`pattern`] - a different value in every register, by plain moves (x86-64 only)
@@ -24,10 +25,11 @@
 #[cfg(target_arch = "x86_64")]
 pub mod known_answer;
 pub mod fault_injection;
+pub mod host;
+pub mod switch_by;
 pub mod config;
 pub mod footprint;
 pub mod report;
-pub mod host;
 pub mod schedule;
 pub mod run_error;
 #[cfg(target_arch = "x86_64")]
@@ -44,3 +46,4 @@ pub use fault_injection::InjectedFault;
 pub use host::{HostCpu, HostError};
 pub use report::{Corruption, KnownAnswers, Progress, RunReport, TileGuests};
 pub use run_error::RunError;
+pub use switch_by::{Chosen, ChosenBy, SwitchBy, SwitchByError};

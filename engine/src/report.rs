@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use fpstate::{Layout, SwitchInstructions};
+use fpstate::Layout;
 use fpstate_arch::ComponentSet;
 use serde::{Serialize, Serializer};
 
 use crate::config::RunConfig;
 use crate::footprint::Footprint;
+use crate::switch_by::Chosen;
 
 /// One register that did not hold what its owner had put there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -147,6 +148,10 @@ pub struct RunReport {
     pub cpu: String,
     /// The components switched, PKRU among them where the engine switches it on its own.
     pub components: Vec<String>,
+    /// How it was switched: `XSAVEC`, or `moves+XSAVEC`, which is moves where they cover what is live.
+    pub strategy: String,
+    /// Who decided that: `CPUID`, `calibration` or `caller`.
+    pub strategy_by: String,
     /// The instruction that saved.
     pub save_instruction: String,
     /// The instruction that restored.
@@ -229,7 +234,7 @@ pub(crate) struct RunSubject<'e> {
     /// Switched beside those areas: PKRU, and on-demand components.
     pub(crate) switched_apart: ComponentSet,
     pub(crate) tiles: TileGuests,
-    pub(crate) instructions: SwitchInstructions,
+    pub(crate) chosen: Chosen,
 }
 
 impl RunReport {
@@ -241,6 +246,7 @@ impl RunReport {
         footprint: Footprint,
     ) -> Self {
         let components = subject.layout.components().union(subject.switched_apart);
+        let Chosen { instructions, by } = subject.chosen;
         Self {
             engine: subject.engine,
             cpu: subject.cpu.clone(),
@@ -248,8 +254,10 @@ impl RunReport {
                 .iter()
                 .map(|component| component.to_string())
                 .collect(),
-            save_instruction: subject.instructions.save().to_string(),
-            restore_instruction: subject.instructions.restore().to_string(),
+            strategy: instructions.strategy().to_string(),
+            strategy_by: by.to_string(),
+            save_instruction: instructions.save().to_string(),
+            restore_instruction: instructions.restore().to_string(),
             vcpus: config.vcpus(),
             host_tasks: config.vcpus() + config.plain_tasks(),
             threads: config.threads(),

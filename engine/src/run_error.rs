@@ -7,6 +7,7 @@ use crate::fault_injection::InjectedFault;
 use crate::host::HostError;
 use crate::report::TileGuests;
 use crate::schedule::SliceError;
+use crate::switch_by::SwitchByError;
 
 /// Why a run did not happen, or did not end.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum RunError {
     /// This CPU will not do.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It cannot be switched as was asked for.
+    #[error(transparent)]
+    SwitchBy(#[from] SwitchByError),
     /// The CPU's figures contradict each other.
     #[error("CPUID leaf 0DH: {0}")]
     Layout(#[from] LayoutError),

@@ -163,6 +163,8 @@ actions! {
     Enter {
         /// The current thread enters a guest.
         Enter { cpu: usize, guest: usize, how: How } "CPU {cpu}: guest {guest} is entered, {how}",
+        /// The restore at the last moment, and what was put off until it, are carried out by somebody else.
+        ReturnByHand { cpu: usize } "CPU {cpu}: the active state is restored for use, carried out by hand",
         /// It leaves it.
         Leave { cpu: usize, how: How } "CPU {cpu}: the guest is left, {how}",
     }
@@ -217,6 +219,8 @@ actions! {
     Renew {
         /// A vCPU ends and another begins in its place.
         Renew { guest: usize } "guest {guest} ends and another one begins",
+        /// The same, and the thread was still in it.
+        Abandon { cpu: usize } "CPU {cpu}: the guest that runs ends and another one begins",
     }
     Fork {
         /// The current thread forks.

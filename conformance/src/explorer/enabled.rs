@@ -93,7 +93,7 @@ impl World<'_> {
                 Action::ReleaseTiles { cpu },
             ]);
         }
-        if self.scope.threads[slot] == Role::Vcpu {
+        if matches!(self.scope.threads[slot], Role::Vcpu | Role::VcpuTiles) {
             for (guest, state) in self.guests.iter().enumerate() {
                 if state.fpu.fpstate().is_some() {
                     actions.extend(How::ALL.map(|how| Action::Enter { cpu, guest, how }));
@@ -107,9 +107,13 @@ impl World<'_> {
         if thread.expected.grown.is_empty() || !self.free.is_empty() {
             actions.push(Action::Exec { cpu });
         }
-        if thread.granted.is_empty() {
+        if thread.granted.is_empty() && self.scope.kinds.contains(&Kind::UseTiles) {
             actions.push(Action::Ask { cpu });
         }
+        self.forks(cpu, actions);
+    }
+
+    fn forks(&self, cpu: usize, actions: &mut Vec<Action>) {
         let child = self.threads.iter().position(Option::is_none);
         if let (Some(child), false) = (child, self.free.is_empty()) {
             actions.push(Action::Fork { cpu, child });
@@ -119,8 +123,17 @@ impl World<'_> {
     fn with_guest(&self, cpu: usize, guest: usize, actions: &mut Vec<Action>) {
         actions.extend(How::ALL.map(|how| Action::Leave { cpu, how }));
         actions.extend(Given::ALL.map(|given| Action::EmulateXfd { cpu, given }));
-        actions.push(Action::InitRunning { cpu });
+        actions.extend([
+            Action::InitRunning { cpu },
+            Action::Exec { cpu },
+            Action::Exit { cpu },
+        ]);
+        self.forks(cpu, actions);
+        if !self.free.is_empty() {
+            actions.push(Action::Abandon { cpu });
+        }
         if self.cpus[cpu].mode == Mode::Kernel {
+            actions.push(Action::ReturnByHand { cpu });
             return;
         }
         actions.push(Action::GuestWrites { cpu });
@@ -175,6 +188,7 @@ impl World<'_> {
             Action::SwitchIn { cpu, thread } => self.switch_in(cpu, thread),
             Action::SwitchOut { cpu } => self.switch_out(cpu),
             Action::Return { cpu } => self.return_to_user(cpu),
+            Action::ReturnByHand { cpu } => self.return_by_hand(cpu),
             Action::FaultingReturn { cpu } => self.faulting_return(cpu),
             Action::FaultingEnter { cpu, guest } => self.faulting_enter(cpu, guest),
             Action::Write { cpu } => self.write(cpu),
@@ -211,11 +225,14 @@ impl World<'_> {
             Action::Init { guest } => self.init(guest),
             Action::Reset { guest } => self.reset(guest),
             Action::Renew { guest } => self.renew(guest),
+            Action::Abandon { cpu } => self.abandon(cpu),
             Action::Fork { cpu, child } => self.fork(cpu, child),
+            Action::Exec { cpu } if self.guest_on(cpu).is_some() => self.exec_in_guest(cpu),
             Action::Exec { cpu } => self.exec(cpu),
             Action::Ask { cpu } => self.ask(cpu),
             Action::Sigreturn { cpu, given } => self.sigreturn(cpu, given),
             Action::Ptrace { thread, given } => self.ptrace(thread, given),
+            Action::Exit { cpu } if self.guest_on(cpu).is_some() => self.exit_in_guest(cpu),
             Action::Exit { cpu } => self.exit(cpu),
         }
     }

@@ -75,6 +75,21 @@ impl World<'_> {
         self.switched(cpu, how, switch)
     }
 
+    /// With it the save of the thread's own state, if that was put off.
+    pub(super) fn return_by_hand(&mut self, cpu: usize) -> Step {
+        let (fpu, thread) = self.parts(cpu);
+        let decided = thread.fpu.decide_restore_before_use(fpu);
+        let committed = decided.and_then(|decided| {
+            let (own, guest) = thread.fpu.areas();
+            let guest = guest.expect("the guest's area");
+            carry_out(fpu, decided.switch(), own, guest).expect("no fault");
+            let committed = thread.fpu.commit_restore_before_use(fpu, decided);
+            committed.map(|()| decided.switch())
+        });
+        let switch = committed.map_err(|error| format!("the restore is refused: {error}"))?;
+        self.switched(cpu, How::ByHand, switch)
+    }
+
     fn switched(&mut self, cpu: usize, how: How, switch: Switch) -> Step {
         self.check_moves()?;
         match how {

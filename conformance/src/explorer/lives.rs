@@ -44,6 +44,29 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The thread has to leave its guest before.
+    pub(super) fn exec_in_guest(&mut self, cpu: usize) -> Step {
+        let (fpu, thread) = self.parts(cpu);
+        match thread.fpu.exec(fpu) {
+            Err(LifeError::InGuest { .. }) => Ok(()),
+            other => Err(format!("I24: exec in a guest: {other:?}")),
+        }
+    }
+
+    /// The same.
+    pub(super) fn exit_in_guest(&mut self, cpu: usize) -> Step {
+        let on = &mut self.cpus[cpu];
+        let slot = on.current.expect("a current thread");
+        let thread = self.threads[slot].take().expect("a thread");
+        match thread.fpu.exit(on.fpu.as_mut().expect("online")) {
+            Err((LifeError::InGuest { .. }, fpu)) => {
+                self.threads[slot] = Some(Thread { fpu, ..thread });
+                Ok(())
+            }
+            other => Err(format!("I24: exit in a guest: {other:?}")),
+        }
+    }
+
     pub(super) fn ask(&mut self, cpu: usize) -> Step {
         self.parts(cpu).1.granted = TILE_DATA;
         Ok(())

@@ -11,6 +11,8 @@ pub(super) enum Role {
     Tiles,
     /// It runs vCPUs.
     Vcpu,
+    /// It runs vCPUs, and its process asked for tiles of its own.
+    VcpuTiles,
     /// Nobody yet: it can be forked.
     Unborn,
 }
@@ -97,6 +99,22 @@ const SCHEDULING: &[Kind] = &[
     Kind::Idle,
     Kind::Sleep,
     Kind::Hotplug,
+];
+
+/// What happens to a vCPU whose VMM does as it likes.
+const VMM: &[Kind] = &[
+    Kind::Enter,
+    Kind::GuestWrite,
+    Kind::GuestTiles,
+    Kind::GuestXfd,
+    Kind::GuestControl,
+    Kind::Grow,
+    Kind::Shrink,
+    Kind::VmmXfd,
+    Kind::VmmImage,
+    Kind::VmmOffer,
+    Kind::Init,
+    Kind::Renew,
 ];
 
 impl Scope {
@@ -205,20 +223,7 @@ impl Scope {
             guests: &[Offered::Tiles],
             boot: Boot::Reset,
             spare: 1,
-            kinds: &[
-                Kind::Enter,
-                Kind::GuestWrite,
-                Kind::GuestTiles,
-                Kind::GuestXfd,
-                Kind::GuestControl,
-                Kind::Grow,
-                Kind::Shrink,
-                Kind::VmmXfd,
-                Kind::VmmImage,
-                Kind::VmmOffer,
-                Kind::Init,
-                Kind::Renew,
-            ],
+            kinds: VMM,
         },
         Self {
             name: "life",
@@ -248,6 +253,81 @@ impl Scope {
             boot: Boot::Everything,
             spare: 1,
             kinds: &[Kind::Write, Kind::UseTiles, Kind::Grow, Kind::Frame],
+        },
+        Self {
+            name: "vcpu-life",
+            about: "a vCPU thread that forks, executes programs, gets signals and ends, on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::Vcpu, Role::Unborn],
+            guests: &[Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::Fork,
+                Kind::Exec,
+                Kind::Exit,
+                Kind::Frame,
+                Kind::Renew,
+            ],
+        },
+        Self {
+            name: "vcpu-growth",
+            about: "a vCPU and its thread, which uses tiles itself, on two CPUs",
+            size: Size::Suite,
+            cpus: 2,
+            threads: &[Role::VcpuTiles],
+            guests: &[Offered::WithoutTiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::UseTiles,
+                Kind::ReleaseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::Enter,
+                Kind::GuestWrite,
+            ],
+        },
+        Self {
+            name: "both-grow",
+            about: "a vCPU with tiles and its thread, which uses tiles itself, on one CPU",
+            size: Size::Suite,
+            cpus: 1,
+            threads: &[Role::VcpuTiles],
+            guests: &[Offered::Tiles],
+            boot: Boot::Everything,
+            spare: 1,
+            kinds: &[
+                Kind::Write,
+                Kind::KernelSection,
+                Kind::Idle,
+                Kind::UseTiles,
+                Kind::ReleaseTiles,
+                Kind::Grow,
+                Kind::Shrink,
+                Kind::Enter,
+                Kind::GuestWrite,
+                Kind::GuestTiles,
+                Kind::GuestXfd,
+            ],
+        },
+        Self {
+            name: "vmm-two-cpus",
+            about: "what vmm has, and another CPU",
+            size: Size::Long,
+            cpus: 2,
+            threads: &[Role::Vcpu],
+            guests: &[Offered::Tiles],
+            boot: Boot::Reset,
+            spare: 1,
+            kinds: VMM,
         },
         Self {
             name: "crowd",
@@ -309,7 +389,7 @@ impl Scope {
     /// Threads that differ by nothing but what they did are of one sort.
     pub(super) fn sorts_of_threads(&self) -> Vec<Sort> {
         let sort = |role: &Role| match role {
-            Role::Vcpu => Sort::RunsGuests,
+            Role::Vcpu | Role::VcpuTiles => Sort::RunsGuests,
             Role::Plain | Role::Tiles | Role::Unborn => Sort::Other,
         };
         self.threads.iter().map(sort).collect()

@@ -184,6 +184,19 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Its `GuestFpu` is gone; the thread goes on, with its own state wherever that was.
+    pub(super) fn abandon(&mut self, cpu: usize) -> Step {
+        let slot = self.guest_on(cpu).expect("a guest");
+        self.cpus[cpu].mode = Mode::Kernel;
+        let (fpu, thread) = self.parts(cpu);
+        let old = thread.fpu.abandon_guest(fpu);
+        let old = old.map_err(|error| format!("I24: the guest is not abandoned: {error}"))?;
+        thread.guest = None;
+        self.guests[slot].fpu = old;
+        self.check_moves()?;
+        self.renew(slot)
+    }
+
     pub(super) fn grow_running_guest(&mut self, cpu: usize) -> Step {
         let (slot, current) = (self.guest_on(cpu).expect("a guest"), self.current(cpu));
         let piece = self.lend();

@@ -110,7 +110,7 @@ impl<'e> World<'e> {
     fn new_thread(&mut self, role: Role) -> Thread<'e> {
         let piece = self.free.pop().expect("memory");
         let granted = match role {
-            Role::Tiles => TILE_DATA,
+            Role::Tiles | Role::VcpuTiles => TILE_DATA,
             Role::Plain | Role::Vcpu | Role::Unborn => ComponentSet::EMPTY,
         };
         let fpu = ThreadFpu::new(self.machine.state(Grantee::Threads, piece));

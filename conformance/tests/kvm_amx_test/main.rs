@@ -213,6 +213,15 @@ mod cpuid {
         assert_eq!(palette.ecx, 16);
     }
 
+    /// SDM 2, CPUID leaf 1EH: 16 rows, 64 bytes each.
+    #[test]
+    fn tmul_takes_rows_and_columns_as_the_host_does() {
+        let enumeration = &SAPPHIRE_RAPIDS.enumeration();
+        let vcpu = new_vcpu(enumeration);
+        let leaf = vcpu.guest.cpuid(0x1e, 0, enumeration).unwrap().unwrap();
+        assert_eq!(leaf.ebx, 64 << 8 | 16);
+    }
+
     #[test]
     fn without_permission_there_are_no_tiles_in_it() {
         let enumeration = &SAPPHIRE_RAPIDS.enumeration();

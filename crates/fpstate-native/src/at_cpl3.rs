@@ -159,7 +159,8 @@ impl AtCpl3 {
         let header = self.reach.require_restore(area, rfbm)?;
         self.conditions.check(legacy_region(area)?, &header, rfbm)?;
         let loaded = rfbm.intersection(header.xstate_bv).difference(self.own);
-        if loaded.intersects(self.enumeration().xfd_components()) {
+        // Which components XFD can disable takes longer to find out than the restore itself.
+        if !loaded.is_empty() && loaded.intersects(self.enumeration().xfd_components()) {
             return Err(Fault::DeviceNotAvailable);
         }
         Ok(rfbm.intersection(self.own))

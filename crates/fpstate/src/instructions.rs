@@ -4,6 +4,7 @@ use fpstate_arch::component::ComponentSet;
 use fpstate_arch::enumeration::{Enumeration, Instruction};
 use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
+use fpstate_arch::moved::Moved;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xsave_header::Format;
 
@@ -120,6 +121,26 @@ pub enum RegisterMoves {
     Never,
     /// Moves where they cover what is in use and what is to be restored.
     WhereCovered,
+}
+
+/// How registers are saved and restored: an instruction and the one that restores for it, behind plain
+/// moves or alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Strategy {
+    /// The instruction that saves, alone or where moves do not cover something.
+    pub save: SaveInstruction,
+    /// Whether moves are tried first.
+    pub moves: RegisterMoves,
+}
+
+impl core::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let before = match self.moves {
+            RegisterMoves::Never => "",
+            RegisterMoves::WhereCovered => "moves+",
+        };
+        write!(f, "{before}{}", self.save)
+    }
 }
 
 /// The pair of instructions a CPU switches with.
@@ -259,6 +280,61 @@ impl SwitchInstructions {
                 save,
                 best: self.save,
             })
+        }
+    }
+
+    /// The instruction and the moves, without what else is known of the CPU.
+    #[must_use]
+    pub const fn strategy(self) -> Strategy {
+        let Self { save, moves, .. } = self;
+        Strategy { save, moves }
+    }
+
+    /// Saves the components in `rfbm`, by moves where these are tried and cover them. Gives what was in
+    /// use, if that was found on the way: [`restore_registers`](Self::restore_registers) right after it
+    /// need not ask again.
+    ///
+    /// # Errors
+    /// The fault of the instruction or the moves.
+    #[inline]
+    pub fn save_registers(
+        self,
+        processor: &mut impl Processor,
+        area: &mut [u8],
+        rfbm: ComponentSet,
+    ) -> Result<Option<ComponentSet>, Fault> {
+        let moved = match self.moves {
+            RegisterMoves::Never => Moved::NOTHING,
+            RegisterMoves::WhereCovered => {
+                processor.save_by_moves(area, self.save.format(), rfbm)?
+            }
+        };
+        if let Moved::NotCovered { .. } = moved {
+            self.save.execute(processor, area, rfbm)?;
+        }
+        Ok(moved.in_use())
+    }
+
+    /// Restores the components in `rfbm`, by moves where these are tried and cover them; `in_use` is what
+    /// a save has just found in use.
+    ///
+    /// # Errors
+    /// The fault of the instruction or the moves.
+    #[inline]
+    pub fn restore_registers(
+        self,
+        processor: &mut impl Processor,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<(), Fault> {
+        let moved = match self.moves {
+            RegisterMoves::Never => Moved::NOTHING,
+            RegisterMoves::WhereCovered => processor.restore_by_moves(area, rfbm, in_use)?,
+        };
+        match moved {
+            Moved::Done { .. } => Ok(()),
+            Moved::NotCovered { .. } => self.restore().execute(processor, area, rfbm),
         }
     }
 

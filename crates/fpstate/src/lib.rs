@@ -67,6 +67,9 @@
 //! * [`left_out`] - which components are not offered, and why
 //! * [`contradiction`] - how CPUID contradicts itself
 //! * [`offer`] - [`Offer`]: what a kernel offers on CPUs of one kind
+//! * [`strategies`] - in which ways such a CPU can switch
+//! * [`round_trip`] - what a switch and the one back cost
+//! * [`calibration`] - which of them is the cheapest there
 //! * [`permission_error`] - why a component may not be used
 //! * [`permissions`] - [`Permissions`]: what a process's threads and guests may use on demand
 //! * [`guest_features`] - [`GuestFeatures`]: what one guest's CPUID offers
@@ -136,6 +139,9 @@ pub mod cpu_life;
 pub mod left_out;
 pub mod contradiction;
 pub mod offer;
+pub mod strategies;
+pub mod round_trip;
+pub mod calibration;
 pub mod permission_error;
 pub mod permissions;
 pub mod guest_features;
@@ -156,6 +162,7 @@ mod misuse;
 pub use area::{AreaError, ComponentError, MxcsrError, XsaveArea};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedArea;
+pub use calibration::Calibration;
 pub use compacted_image::CompactedImage;
 pub use contradiction::Contradiction;
 pub use cpu::CpuFpu;
@@ -177,7 +184,8 @@ pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
 pub use instructions::{
-    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions,
+    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, Strategy,
+    SwitchInstructions,
 };
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use kvm_image::KvmImage;
@@ -190,10 +198,12 @@ pub use ownership::{CpuId, Identities, Residence, StateId};
 pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use ptrace_image::PtraceImage;
+pub use round_trip::CalibrationError;
 pub use signal_frame::{SignalFrame, SignalFrameError, SoftwareBytes};
 pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
+pub use strategies::{Strategies, StrategyError};
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
 pub use thread::ThreadFpu;

@@ -228,6 +228,30 @@ mod tests {
     }
 
     #[test]
+    fn x87_without_room_is_lost_where_its_bytes_are_the_initial_ones_and_nowhere_else() {
+        let cpu = emerald_rapids().enumeration();
+        let (x87, sse) = (Component::X87, ComponentSet::only(Component::Sse));
+        let layout = Layout::standard(&cpu, ComponentSet::LEGACY).unwrap();
+        let room = Layout::standard(&cpu, sse).unwrap();
+        let limited = |legacy| {
+            let state = ImageState::new(&[], layout, legacy, ComponentSet::only(x87));
+            let limited = state.limited_to(&room, Loss::DropInitial);
+            limited.map(|state| state.live())
+        };
+        assert_eq!(limited(LegacyRegion::INITIAL), Ok(ComponentSet::EMPTY));
+        let single_precision = LegacyRegion {
+            fcw: 0x7f,
+            ..LegacyRegion::INITIAL
+        };
+        let refused = LossError::NoRoom {
+            found: ComponentSet::only(x87),
+            refused: ComponentSet::only(x87),
+            room: sse,
+        };
+        assert_eq!(limited(single_precision), Err(refused));
+    }
+
+    #[test]
     fn an_mxcsr_of_its_own_is_lost_no_more_than_a_component() {
         let cpu = emerald_rapids().enumeration();
         let legacy = LegacyRegion {

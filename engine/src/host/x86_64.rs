@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "takes the processor of this process")]
 
+use fpstate::calibration::Limits;
+use fpstate::{Calibration, CalibrationError, Strategies};
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::{Enumeration, Instruction, LegacyRegion, Mxcsr, Processor};
-use fpstate_native::UserProcessor;
+use fpstate_native::{LiveProcessor, UserProcessor, timestamp};
 
 use super::{HostCpu, HostError};
 
@@ -35,6 +37,34 @@ pub(super) fn read() -> Result<HostCpu, HostError> {
     })
 }
 
+/// The registers are nobody's at a call, so any may be measured with.
+pub(super) fn calibrate(
+    strategies: &Strategies<'_>,
+    limits: Limits,
+) -> Result<Calibration, CalibrationError> {
+    let len = strategies.scratch_len()?;
+    let (mut first, mut second) = (scratch(len), scratch(len));
+    // SAFETY: 1. x86-64 Linux, which sets CR4.OSFXSR and reports CR4.OSXSAVE. 2. Linux gives all CPUs
+    // the same XCR0. 3. This program is not compiled for APX or MPX and keeps no tile configuration.
+    // 4. The calibration computes with integers and ends with the MXCSR and x87 control word of a new
+    // program, which this one's are.
+    let mut processor = unsafe { LiveProcessor::assume_caller_saved() };
+    let areas = [aligned(&mut first), aligned(&mut second)];
+    // SAFETY: 1. Nothing in this program asks Linux to set CR4.TSD.
+    let clock = || unsafe { timestamp() };
+    strategies.calibrate(limits, &mut processor, clock, areas)
+}
+
+fn scratch(len: usize) -> Vec<u8> {
+    vec![0; len.saturating_add(ALIGNMENT)]
+}
+
+/// The bytes from the first multiple of 64 on.
+fn aligned(memory: &mut [u8]) -> &mut [u8] {
+    let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+    memory.get_mut(start..).unwrap_or(&mut [])
+}
+
 fn name() -> String {
     let cpuid = raw_cpuid::CpuId::new();
     let brand = cpuid
@@ -63,13 +93,12 @@ pub(crate) struct HandOver {
 impl HandOver {
     pub(crate) fn new() -> Self {
         Self {
-            memory: vec![0; UserProcessor::hand_over_len() + ALIGNMENT],
+            memory: scratch(UserProcessor::hand_over_len()),
         }
     }
 
     pub(crate) fn processor(&mut self) -> Result<UserProcessor<'_>, HostError> {
-        let start = self.memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
-        let memory = self.memory.get_mut(start..).unwrap_or(&mut []);
+        let memory = aligned(&mut self.memory);
         // SAFETY: 1. x86-64 Linux, which sets CR4.OSFXSR and reports CR4.OSXSAVE. 2. Linux gives
         // all CPUs the same XCR0. 3. This program is not compiled for APX or MPX and keeps no tile
         // configuration.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fpstate::{BoxedArea, CpuFpu, Permissions, Switch, ThreadFpu};
+use fpstate::{BoxedArea, CpuFpu, Permissions, Switch, SwitchInstructions, ThreadFpu};
 use fpstate_arch::{Component, ComponentSet, Processor};
 use fpstate_model::{ModelCpu, RegisterFile};
 
@@ -30,6 +30,8 @@ pub(crate) struct Model {
     pub(super) guest_components: ComponentSet,
     /// Where the CPU has tiles.
     pub(super) processes: Option<Arc<Processes>>,
+    /// What the CPUs switch with: the script names the instruction, and this the moves before it.
+    pub(super) instructions: SwitchInstructions,
     /// AMD keeps FIP, FDP and FOP only with an exception pending, and no pattern has one pending.
     pub(super) keeps_x87_pointers: bool,
     pub(super) random: fastrand::Rng,
@@ -89,7 +91,7 @@ impl Model {
         let own_pkru = &mut values.kept;
         match step {
             Step::Save {
-                instruction,
+                instruction: _,
                 rfbm,
                 area,
             } => {
@@ -97,15 +99,15 @@ impl Model {
                     (Area::Guest, Some(guest)) => (guest, None),
                     (Area::Own | Area::Guest | Area::Former, _) => (own, Some(own_pkru)),
                 };
-                instruction
-                    .execute(cpu, bytes, rfbm)
+                self.instructions
+                    .save_registers(cpu, bytes, rfbm)
                     .map_err(SliceError::Step)?;
                 if let Some(pkru) = pkru {
                     *pkru = Pkru::read(cpu);
                 }
             }
             Step::Restore {
-                instruction,
+                instruction: _,
                 rfbm,
                 area,
             } => {
@@ -114,8 +116,8 @@ impl Model {
                     (Area::Former, _, Some(former)) => (former, None),
                     (Area::Own | Area::Guest | Area::Former, _, _) => (own, Some(own_pkru)),
                 };
-                instruction
-                    .execute(cpu, bytes, rfbm)
+                self.instructions
+                    .restore_registers(cpu, bytes, rfbm, None)
                     .map_err(SliceError::Step)?;
                 if let Some(pkru) = pkru {
                     pkru.write(cpu);

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use fpstate::{CpuFpu, Identities, Layout, Offer};
-use fpstate_arch::{Component, ComponentSet, CpuidRegisters};
+use fpstate::{CpuFpu, Identities, Layout, Offer, Strategies};
+use fpstate_arch::cpuid::RecordedLeaves;
+use fpstate_arch::{Component, ComponentSet, CpuidRegisters, Enumeration};
 use fpstate_model::{ModelCpu, X87Pointers};
 
 use super::backend::Model;
@@ -20,6 +21,7 @@ use crate::schedule::backend::{Backend, GuestKind};
 use crate::schedule::script::{Outcome, Step};
 use crate::schedule::tenant::Tenant;
 use crate::schedule::worker::{Layouts, MOST_REPORTED, Machine, Plan, Worker};
+use crate::switch_by::{Chosen, SwitchBy, SwitchByError};
 
 /// Every state and CPU of this process, run after run.
 static IDENTITIES: Identities = Identities::new();
@@ -47,9 +49,11 @@ pub fn run(
     live_heap_bytes: LiveHeapBytes,
     mut watch: impl FnMut(Progress),
 ) -> Result<RunReport, RunError> {
-    let reset = ModelCpu::new(modelled.leaves);
+    let reset = after_reset(modelled, config.switch_by())?;
     let enumeration = reset.enumeration().clone();
     let offer = Offer::for_ring0(&enumeration);
+    let chosen = config.switch_by().of(&Strategies::for_ring0(&offer));
+    let chosen = chosen.map_err(SwitchByError::Strategy)?;
     let tiles = tile_guests(&offer);
     if let Some(fault) = config.inject()
         && fault.needs_growth()
@@ -67,7 +71,7 @@ pub fn run(
         }
     };
     let footprint = footprint.ok_or(SliceError::NoMemory)?;
-    let backend = model(&offer, reset, &world, config);
+    let backend = model(&offer, reset, &world, (config, chosen));
     let layouts = Layouts {
         thread: offer.thread_layout(),
         guest: offer.guest_layout(),
@@ -93,7 +97,7 @@ pub fn run(
 
     let began = Instant::now();
     let mut cpus = (0..config.threads())
-        .map(|number| worker(&machine, &backend, config, number, &offer))
+        .map(|number| worker(&machine, (&backend, chosen), config, number, &offer))
         .collect::<Result<Vec<_>, RunError>>()?;
     take_turns(&mut cpus, config, began, &mut watch)?;
     let mut results = retire(cpus)?;
@@ -106,7 +110,7 @@ pub fn run(
             .components
             .difference(offer.guest_layout().components()),
         tiles,
-        instructions: offer.instructions(),
+        chosen,
     };
     Ok(RunReport::new(
         &subject,
@@ -115,6 +119,12 @@ pub fn run(
         results,
         footprint,
     ))
+}
+
+/// A CPU as the kernel on it sees it.
+fn after_reset(modelled: ModelledCpu<'_>, by: SwitchBy) -> Result<ModelCpu, SwitchByError> {
+    let cpu = Enumeration::read(RecordedLeaves(modelled.leaves));
+    Ok(ModelCpu::new(&by.hide_better(modelled.leaves, &cpu)?))
 }
 
 /// Tile guests load palette 1 as it has been so far.
@@ -127,7 +137,12 @@ fn tile_guests(offer: &Offer<'_>) -> TileGuests {
     }
 }
 
-fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) -> Model {
+fn model(
+    offer: &Offer<'_>,
+    reset: ModelCpu,
+    world: &World,
+    (config, chosen): (&RunConfig, Chosen),
+) -> Model {
     let own = |layout: Layout<'_>| {
         let pkru = offer.user_components().intersection(PKRU);
         layout.components().union(pkru)
@@ -141,6 +156,7 @@ fn model(offer: &Offer<'_>, reset: ModelCpu, world: &World, config: &RunConfig) 
         task_components: task.difference(ComponentSet::TILES),
         guest_components: offered.user().union(offered.supervisor()),
         processes: world.processes.clone(),
+        instructions: chosen.instructions,
         random: fastrand::Rng::with_seed(config.seed()),
     }
 }
@@ -175,7 +191,7 @@ impl<'e> UnderWay<'e> {
 
 fn worker<'w, 'e>(
     machine: &'w Machine<'e, Model>,
-    backend: &Model,
+    (backend, chosen): (&Model, Chosen),
     config: &RunConfig,
     number: u32,
     offer: &Offer<'_>,
@@ -186,7 +202,7 @@ fn worker<'w, 'e>(
         processor,
         number,
         machine.identities,
-        offer.instructions(),
+        chosen.instructions,
         offer.control_registers(),
     )?;
     let backend = Model {

@@ -5,15 +5,19 @@
 use std::ffi::c_void;
 
 use fpstate::{
-    BoxedArea, CpuFpu, RestoreInstruction, SaveInstruction, SignalFrame, Switch, ThreadFpu,
+    BoxedArea, CpuFpu, Layout, RestoreInstruction, SaveInstruction, SignalFrame, Switch,
+    SwitchInstructions, ThreadFpu,
 };
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
 use fpstate_arch::{Component, ComponentSet, Enumeration};
 use fpstate_native::UserProcessor;
+use fpstate_native::register_moves::plan::MovingCpu;
+use fpstate_native::register_moves::{ErrorPointersLeft, MovePlan};
 
 use super::guest::NativeGuest;
 use super::preemption::PreemptedImage;
 use super::unit::{self, Step, StepKind};
+use crate::host::HostCpu;
 use crate::pattern::{Patterns, RegisterImage, RegisterMoves, compare};
 use crate::schedule::SliceError;
 use crate::schedule::backend::{Backend, Comparison, Difference, Filler};
@@ -27,13 +31,20 @@ pub(crate) struct Native<'w> {
     mxcsr_mask: u32,
     patterns: Patterns,
     moves: RegisterMoves,
+    /// Moves in place of the instructions.
+    plan: Option<SwitchPlan>,
     steps: Vec<Step>,
     image: PreemptedImage,
 }
 
 impl<'w> Native<'w> {
     /// For one CPU.
-    pub(super) fn new(enumeration: &'w Enumeration, mxcsr_mask: u32, moves: RegisterMoves) -> Self {
+    pub(super) fn new(
+        enumeration: &'w Enumeration,
+        mxcsr_mask: u32,
+        moves: RegisterMoves,
+        plan: Option<SwitchPlan>,
+    ) -> Self {
         // The longest image in a signal frame, and the magic number behind it.
         let frame_len = usize::try_from(enumeration.standard_len()).unwrap_or(0) + 64;
         Self {
@@ -41,6 +52,7 @@ impl<'w> Native<'w> {
             mxcsr_mask,
             patterns: Patterns::new(moves.width(), mxcsr_mask),
             moves,
+            plan,
             steps: Vec::new(),
             image: PreemptedImage::with_capacity(frame_len),
         }
@@ -67,6 +79,7 @@ impl<'w> Native<'w> {
         let block = code.map(|code| code.block());
         self.steps.clear();
         for step in script.steps() {
+            self.steps.extend(pointers.moves(*step, self.plan.as_ref()));
             self.steps
                 .extend(pointers.resolve(*step, self.moves, block));
         }
@@ -76,7 +89,8 @@ impl<'w> Native<'w> {
         // areas' alignment and length are invariants of `Fpstate`, the library decided their RFBM,
         // and they hold what a save instruction or the library wrote there. `RegisterMoves` proves
         // that the CPU has the registers. 3. The guest is borrowed too, with its stack. 4. The
-        // preemption handler asks for SA_ONSTACK, and so do Rust's own.
+        // preemption handler asks for SA_ONSTACK, and so do Rust's own. 5. `SwitchPlan` is for RFBM and
+        // layout of the areas; `pointers.moves` asks for it just before the instruction.
         let carry_out = || unsafe { unit::carry_out(steps) };
         match block {
             Some(block) => self.image.while_preemptible(block, carry_out),
@@ -95,7 +109,60 @@ struct Pointers {
     kernel: *mut RegisterImage,
 }
 
+/// The plan for moves of all components that are switched, in the areas of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SwitchPlan {
+    rfbm: ComponentSet,
+    plan: MovePlan,
+}
+
+impl SwitchPlan {
+    /// For areas of `layout`, where moves are to be tried and cover something.
+    pub(super) fn new(
+        host: &HostCpu,
+        instructions: SwitchInstructions,
+        layout: &Layout<'_>,
+    ) -> Option<Self> {
+        let cpu = MovingCpu {
+            xcr0: host.xcr0(),
+            movable: MovingCpu::movable(),
+            mxcsr_mask: host.mxcsr_mask(),
+            error_pointers: ErrorPointersLeft::Zeroed,
+            counted_when_zeroed: MovingCpu::counted_when_zeroed(),
+        };
+        let rfbm = layout.components();
+        match instructions.moves() {
+            fpstate::RegisterMoves::Never => None,
+            fpstate::RegisterMoves::WhereCovered => {
+                MovePlan::for_saves(cpu, host.enumeration(), layout.format(), rfbm)
+                    .filter(|plan| plan.reach() <= layout.area_len())
+                    .map(|plan| Self { rfbm, plan })
+            }
+        }
+    }
+}
+
 impl Pointers {
+    /// The step before that of an instruction, where moves may do in its place.
+    fn moves(&self, step: script::Step, plan: Option<&SwitchPlan>) -> Option<Step> {
+        let SwitchPlan { rfbm, plan } = plan?;
+        match step {
+            script::Step::Save {
+                rfbm: asked, area, ..
+            } if asked == *rfbm => Some(Step::moves(StepKind::MovesOut, self.area(area), plan)),
+            script::Step::Restore {
+                rfbm: asked, area, ..
+            } if asked == *rfbm => Some(Step::moves(StepKind::MovesIn, self.area(area), plan)),
+            script::Step::Save { .. }
+            | script::Step::Restore { .. }
+            | script::Step::Load(_)
+            | script::Step::Store(_)
+            | script::Step::Guest
+            | script::Step::OverwriteErrorPointers
+            | script::Step::WriteXfd(_) => None,
+        }
+    }
+
     /// The unit's step; none for what does not happen in user mode, or not without a guest.
     fn resolve(
         &self,

@@ -10,7 +10,7 @@ use fpstate_arch::{Component, ComponentSet};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::backend::Native;
+use super::backend::{Native, SwitchPlan};
 use super::guest::NativeGuest;
 use super::preemption::{self, Preemption};
 use super::tile_permission::ask_for_tiles;
@@ -18,7 +18,7 @@ use crate::config::{GuestMix, RunConfig};
 use crate::footprint::{Footprint, LiveHeapBytes};
 use crate::host::{HandOver, HostCpu, HostError};
 use crate::known_answer::{Verdict, warm_up};
-use crate::pattern::{RegisterMoves, RegisterWidth};
+use crate::pattern::{RegisterMoves as PatternMoves, RegisterWidth};
 use crate::report::{Corruption, Counts, Progress, RunReport, RunSubject};
 use crate::run_error::RunError;
 use crate::schedule::SliceError;
@@ -42,9 +42,9 @@ pub fn run(
 ) -> Result<RunReport, RunError> {
     let host = HostCpu::read()?;
     check_known_answers()?;
-    let moves = RegisterMoves::for_width(RegisterWidth::of(host.xcr0()))
+    let moves = PatternMoves::for_width(RegisterWidth::of(host.xcr0()))
         .ok_or(RunError::Host(HostError::WithoutXsave))?;
-    let instructions = SwitchInstructions::for_user_mode(host.enumeration());
+    let chosen = config.switch_by().on(&host)?;
     // Tile data needs a permission that no guest here asks for; PKRU is the kernel's to switch.
     let not_ours = ComponentSet::only(Component::Pkru).union(host.enumeration().xfd_components());
     let components = host.xcr0().difference(not_ours);
@@ -54,7 +54,7 @@ pub fn run(
     {
         return Err(RunError::NothingGrows { fault, tiles });
     }
-    let layout = Layout::for_instructions(host.enumeration(), instructions, components)?;
+    let layout = Layout::for_instructions(host.enumeration(), chosen.instructions, components)?;
     let footprint = Footprint::measure(layout, live_heap_bytes).ok_or(SliceError::NoMemory)?;
     let mut hand_overs: Vec<_> = (0..config.threads()).map(|_| HandOver::new()).collect();
     let layouts = Layouts {
@@ -62,7 +62,8 @@ pub fn run(
         guest: layout,
     };
     let machine = Machine::new(layouts, &IDENTITIES);
-    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
+    let plan = SwitchPlan::new(&host, chosen.instructions, &layout);
+    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves, plan);
     machine.admit(&backend, config, GuestMix::WithoutTiles, |kind| {
         let guest = NativeGuest::new(kind, moves).map_err(os)?;
         Ok((guest, None))
@@ -70,14 +71,21 @@ pub fn run(
     preemption::install_handler().map_err(os)?;
 
     let began = Instant::now();
-    let results = run_cpus(&machine, &mut hand_overs, &host, moves, config, &mut watch)?;
+    let results = run_cpus(
+        &machine,
+        &mut hand_overs,
+        (&host, chosen.instructions),
+        (moves, plan),
+        config,
+        &mut watch,
+    )?;
     let subject = RunSubject {
         engine: "native",
         cpu: host.name().to_owned(),
         layout,
         switched_apart: ComponentSet::EMPTY,
         tiles,
-        instructions,
+        chosen,
     };
     Ok(RunReport::new(
         &subject,
@@ -104,8 +112,8 @@ fn check_known_answers() -> Result<(), RunError> {
 fn run_cpus<'w>(
     machine: &Machine<'_, Native<'w>>,
     hand_overs: &'w mut [HandOver],
-    host: &'w HostCpu,
-    moves: RegisterMoves,
+    (host, instructions): (&'w HostCpu, SwitchInstructions),
+    (moves, plan): (PatternMoves, Option<SwitchPlan>),
     config: &RunConfig,
     watch: &mut impl FnMut(Progress),
 ) -> Result<(Counts, Vec<Corruption>), RunError> {
@@ -118,8 +126,14 @@ fn run_cpus<'w>(
             .zip(allowed.iter().cycle())
             .map(|((hand_over, number), pin)| {
                 scope.spawn(move || {
-                    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves);
-                    let done = run_cpu((machine, stop), config, backend, hand_over, (number, *pin));
+                    let backend = Native::new(host.enumeration(), host.mxcsr_mask(), moves, plan);
+                    let done = run_cpu(
+                        (machine, stop),
+                        (config, instructions),
+                        backend,
+                        hand_over,
+                        (number, *pin),
+                    );
                     // One CPU that failed stops the others.
                     if done.is_err() {
                         stop.store(true, Ordering::Relaxed);
@@ -165,7 +179,7 @@ fn watch_until_done<B: Backend>(
 
 fn run_cpu<'w>(
     (machine, stop): (&Machine<'_, Native<'w>>, &AtomicBool),
-    config: &RunConfig,
+    (config, instructions): (&RunConfig, SwitchInstructions),
     backend: Native<'w>,
     hand_over: &'w mut HandOver,
     (number, pin): (u32, usize),
@@ -174,7 +188,6 @@ fn run_cpu<'w>(
     set.set(pin).map_err(os)?;
     sched_setaffinity(Pid::from_raw(0), &set).map_err(os)?;
     let processor = hand_over.processor()?;
-    let instructions = SwitchInstructions::for_user_mode(processor.enumeration());
     let seed = config.seed() ^ u64::from(number);
     let cpu = CpuFpu::adopt(processor, number, machine.identities, instructions)
         .map_err(HostError::Processor)?;

@@ -19,6 +19,7 @@ use std::mem::offset_of;
 use std::ptr;
 
 use fpstate_arch::ComponentSet;
+use fpstate_native::register_moves::{MovePlan, Outcome as Moved, restore_by_moves, save_by_moves};
 
 use crate::pattern::moves::{LoadRoutine, StoreRoutine};
 use crate::pattern::{ExitFunction, RegisterImage};
@@ -38,6 +39,11 @@ pub(super) enum StepKind {
     Xsavec,
     /// XRSTOR64 from `pointer`.
     Xrstor,
+    /// Registers to `pointer` by the moves that the plan at `routine` is for; then not the next step, which
+    /// is the instruction for what they do not cover.
+    MovesOut,
+    /// `pointer` to registers, likewise.
+    MovesIn,
     /// FNCLEX, EMMS, FILD.
     Fild,
     /// Calls `routine` with `pointer`.
@@ -86,6 +92,11 @@ impl Step {
     /// An instruction on the area at `area`.
     pub(super) const fn instruction(kind: StepKind, area: *mut c_void, rfbm: ComponentSet) -> Self {
         Self::new(kind, rfbm, area, ptr::null())
+    }
+
+    /// Moves in place of the next step, an instruction on `area`, if they cover what it does.
+    pub(super) const fn moves(kind: StepKind, area: *mut c_void, plan: *const MovePlan) -> Self {
+        Self::new(kind, ComponentSet::EMPTY, area, plan.cast())
     }
 
     /// The error pointers are nobody's from here on.
@@ -203,8 +214,10 @@ unsafe extern "sysv64" {
 ///    of its routine.
 /// 3. A guest's block has a stack that its code may use, and the guest runs on no other thread.
 /// 4. Signal handlers run on an alternate stack.
+/// 5. A plan of moves is for this CPU and its XCR0, its reach is within the area, and the step behind is the
+///    instruction.
 pub(super) unsafe fn carry_out(steps: &[Step]) -> Outcome {
-    // SAFETY: 1. to 4. are the caller's promises. The unit ends with the ABI's MXCSR and x87
+    // SAFETY: 1. to 5. are the caller's promises. The unit ends with the ABI's MXCSR and x87
     // control word, and all other registers it changes are caller-saved or put back.
     let outcome = unsafe { fpstate_carry_out(steps.as_ptr()) };
     if outcome == 0 {
@@ -278,6 +291,10 @@ global_asm!(
     "je 8f",
     "cmp ecx, {fild}",
     "je 12f",
+    "cmp ecx, {moves_out}",
+    "je 13f",
+    "cmp ecx, {moves_in}",
+    "je 14f",
     "xor eax, eax",
     "jmp 9f",
     "3:",
@@ -294,6 +311,20 @@ global_asm!(
     "jmp 2b",
     "8:",
     "xsaveopt64 [rdi]",
+    "jmp 2b",
+    "13:",
+    "call {save_by_moves}",
+    "cmp edx, {done}",
+    "jne 2b",
+    "add rbx, 32", // without the instruction
+    "jmp 2b",
+    "14:", // what is in use is not known
+    "xor edx, edx",
+    "xor ecx, ecx",
+    "call {restore_by_moves}",
+    "cmp edx, {done}",
+    "jne 2b",
+    "add rbx, 32",
     "jmp 2b",
     "12:", // of whatever the stack has
     "fnclex",
@@ -376,6 +407,11 @@ global_asm!(
     xsavec = const StepKind::Xsavec as u32,
     xrstor = const StepKind::Xrstor as u32,
     fild = const StepKind::Fild as u32,
+    moves_out = const StepKind::MovesOut as u32,
+    moves_in = const StepKind::MovesIn as u32,
+    save_by_moves = sym save_by_moves,
+    restore_by_moves = sym restore_by_moves,
+    done = const Moved::DONE,
     call = const StepKind::Call as u32,
     guest = const StepKind::Guest as u32,
     return_kind = const Resume::Return as u32,

@@ -262,6 +262,7 @@ mod tests {
             movable: MOVABLE,
             mxcsr_mask: 0xffff,
             error_pointers: ErrorPointersLeft::Zeroed,
+            counted_when_zeroed: ComponentSet::EMPTY,
         };
         MovePlan::for_saves(cpu, &enumeration, format, ComponentSet::from_bits(rfbm))
     }

@@ -148,6 +148,7 @@ fn the_routine_itself_judges_the_format() {
             movable: MovingCpu::movable(),
             mxcsr_mask: bench.cpu.cpu.conditions.mxcsr_mask,
             error_pointers: ErrorPointersLeft::Initial,
+            counted_when_zeroed: ComponentSet::EMPTY,
         };
         let compacted = Format::Compacted;
         let Some(plan) = MovePlan::for_saves(cpu, &bench.on, compacted, bench.tried) else {
