@@ -1,4 +1,6 @@
-//! How much is measured.
+//! How much is measured, and with what.
+
+use fpstate_engine::SwitchBy;
 
 /// How much is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +11,8 @@ pub struct BenchConfig {
     pub sizes: Vec<usize>,
     /// Of all random orders.
     pub seed: u64,
+    /// With what all switch, and whether the library tries moves first.
+    pub switch_by: SwitchBy,
 }
 
 impl BenchConfig {
@@ -19,6 +23,7 @@ impl BenchConfig {
             rounds: 3000,
             sizes: vec![1, 1000, 100_000],
             seed: 1,
+            switch_by: SwitchBy::Auto,
         }
     }
 
@@ -29,6 +34,7 @@ impl BenchConfig {
             rounds: 100,
             sizes: vec![1, 1000],
             seed: 1,
+            switch_by: SwitchBy::Auto,
         }
     }
 }

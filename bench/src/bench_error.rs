@@ -3,7 +3,7 @@
 use std::io;
 
 use fpstate::LayoutError;
-use fpstate_engine::HostError;
+use fpstate_engine::{HostError, SwitchByError};
 
 use crate::policy::PolicyError;
 use crate::policy_name::PolicyName;
@@ -14,6 +14,9 @@ pub enum BenchError {
     /// No x86 CPU, or one without XSAVE.
     #[error("{0}")]
     ThisMachine(#[from] HostError),
+    /// It cannot be switched as was asked.
+    #[error("--switch-by: {0}")]
+    SwitchBy(#[from] SwitchByError),
     /// Not Linux.
     #[error("bench measures on x86-64 Linux only")]
     NotLinux,

@@ -67,7 +67,7 @@ pub struct Strategy {
     /// Whether plain moves are tried first.
     pub register_moves: &'static str,
     /// Who chose.
-    pub chosen_by: &'static str,
+    pub chosen_by: String,
 }
 
 /// The headline's figures, divided.

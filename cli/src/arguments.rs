@@ -116,6 +116,15 @@ pub(crate) struct BenchArguments {
     /// A second or two instead of most of a minute: whether it works, not what it costs
     #[arg(long)]
     pub(crate) quick: bool,
+    /// What all switch with: measured (auto), CPUID's choice, an instruction, or moves before it, which are
+    /// the library's alone
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) switch_by: SwitchByName,
     /// Draw the round trips into this file too
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,

@@ -10,10 +10,13 @@ use crate::output::{is_watched, print_json};
 use crate::{Answer, CommandError, bench_svg, bench_table, heap};
 
 pub(crate) fn execute(arguments: &BenchArguments) -> Result<Answer, CommandError> {
-    let config = if arguments.quick {
-        BenchConfig::quick()
-    } else {
-        BenchConfig::full()
+    let config = BenchConfig {
+        switch_by: arguments.switch_by.0,
+        ..if arguments.quick {
+            BenchConfig::quick()
+        } else {
+            BenchConfig::full()
+        }
     };
     let report = fpstate_bench::run(&config, heap::live_bytes, tell)?;
     if let Some(path) = &arguments.svg {

@@ -17,7 +17,7 @@ const SHOWN: [PolicyName; 8] = PolicyName::ALL;
 pub(crate) fn print(report: &BenchReport) -> io::Result<()> {
     let machine = &report.machine;
     print_line(&format!(
-        "{}{}: {}; {} and {}, moves {}",
+        "{}{}: {}; {} and {}, moves {}, chosen by {}",
         machine.cpu,
         if machine.virtual_machine {
             " (virtual machine)"
@@ -28,6 +28,7 @@ pub(crate) fn print(report: &BenchReport) -> io::Result<()> {
         report.strategy.save_instruction,
         report.strategy.restore_instruction,
         report.strategy.register_moves,
+        report.strategy.chosen_by,
     ))?;
     print_line("cycles of the time-stamp counter, medians; at CPL 3, on one CPU")?;
     print_table(&round_trips(report))?;

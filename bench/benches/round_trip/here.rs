@@ -9,11 +9,12 @@ use fpstate_bench::live::this_cpu::ThisCpu;
 use fpstate_bench::policy::PolicyError;
 use fpstate_bench::scenario::Scenario;
 use fpstate_bench::setting::{Boxed, Setting};
+use fpstate_engine::SwitchBy;
 
 const BATCH: [usize; 64] = [0; 64];
 
 pub(crate) fn measure() {
-    let cpu = ThisCpu::read().expect("an x86 CPU with XSAVE");
+    let cpu = ThisCpu::read(SwitchBy::Auto).expect("an x86 CPU with XSAVE");
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))

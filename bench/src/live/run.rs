@@ -45,7 +45,7 @@ pub fn run(
     live_heap_bytes: LiveHeapBytes,
     watch: impl FnMut(&str),
 ) -> Result<BenchReport, BenchError> {
-    let cpu = ThisCpu::read()?;
+    let cpu = ThisCpu::read(config.switch_by)?;
     stay_on_this_cpu()?;
     let mut bench = Bench {
         config,
@@ -290,7 +290,7 @@ fn strategy(cpu: &ThisCpu) -> Strategy {
             RegisterMoves::Never => "never",
             RegisterMoves::WhereCovered => "where they cover what is live",
         },
-        chosen_by: "CPUID",
+        chosen_by: cpu.chosen_by().to_string(),
     }
 }
 

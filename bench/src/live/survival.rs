@@ -133,6 +133,7 @@ mod tests {
     use crate::policy_name::PolicyName;
     use crate::scenario::Scenario;
     use crate::setting::Boxed;
+    use fpstate_engine::SwitchBy;
 
     /// What a policy under test leaves out.
     #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,7 +184,7 @@ mod tests {
 
     /// Whose registers the bare pair loses where `left_out` is left out, each scenario in turn.
     fn lost(left_out: LeftOut) -> Vec<Option<Whose>> {
-        let Ok(cpu) = ThisCpu::read() else {
+        let Ok(cpu) = ThisCpu::read(SwitchBy::Moves(None)) else {
             eprintln!("SKIPPED: no XSAVE here");
             return Vec::new();
         };

@@ -1,8 +1,8 @@
 //! This machine's CPU: how it is switched here, at CPL 3.
 
-use fpstate::{Layout, RegisterMoves, SwitchInstructions};
+use fpstate::{Layout, SwitchInstructions};
 use fpstate_arch::{Component, ComponentSet, Enumeration};
-use fpstate_engine::HostCpu;
+use fpstate_engine::{Chosen, ChosenBy, HostCpu, SwitchBy};
 
 use crate::bench_error::BenchError;
 
@@ -10,19 +10,19 @@ use crate::bench_error::BenchError;
 #[derive(Debug)]
 pub struct ThisCpu {
     host: HostCpu,
-    instructions: SwitchInstructions,
+    chosen: Chosen,
 }
 
 impl ThisCpu {
-    /// Reads it.
+    /// Reads it; `by` decides with what it is switched.
     ///
     /// # Errors
-    /// [`BenchError::ThisMachine`]: no x86 CPU, or no XSAVE.
-    pub fn read() -> Result<Self, BenchError> {
+    /// [`BenchError::ThisMachine`]: no x86 CPU, or no XSAVE. [`BenchError::SwitchBy`]: it cannot be
+    /// switched so.
+    pub fn read(by: SwitchBy) -> Result<Self, BenchError> {
         let host = HostCpu::read()?;
-        let best = SwitchInstructions::for_user_mode(host.enumeration());
         Ok(Self {
-            instructions: best.with_moves(RegisterMoves::WhereCovered),
+            chosen: by.on(&host)?,
             host,
         })
     }
@@ -39,10 +39,16 @@ impl ThisCpu {
         self.host.name()
     }
 
-    /// The best pair here, and moves.
+    /// The pair of instructions that everybody has, and whether the library tries moves first.
     #[must_use]
     pub const fn instructions(&self) -> SwitchInstructions {
-        self.instructions
+        self.chosen.instructions
+    }
+
+    /// Who decided that.
+    #[must_use]
+    pub const fn chosen_by(&self) -> ChosenBy {
+        self.chosen.by
     }
 
     /// What is switched: what the operating system enabled, without PKRU, which is the process's, and
@@ -50,7 +56,7 @@ impl ThisCpu {
     #[must_use]
     pub fn switched(&self) -> ComponentSet {
         let xcr0 = self.host.xcr0().without(Component::Pkru);
-        xcr0.difference(self.instructions.withheld())
+        xcr0.difference(self.instructions().withheld())
     }
 
     /// The layout of every area here.
@@ -61,7 +67,7 @@ impl ThisCpu {
         let switched = self.switched();
         Ok(Layout::for_instructions(
             self.enumeration(),
-            self.instructions,
+            self.instructions(),
             switched,
         )?)
     }
