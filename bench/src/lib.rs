@@ -11,7 +11,7 @@
 //! * [`policy`] - a design that takes a thread into guests and back
 //! * [`event`] - what happens to a thread and its vCPU
 //! * [`image`] - register images of designs that are not the library's, and what moves registers
-//! * [`pair`], [`task`](mod@task), [`two_buffers`], [`pointer_swap`], [`ours`] - the designs
+//! * [`pair`], `task`, [`two_buffers`], [`pointer_swap`], [`ours`] - the designs
 //! * [`contestant`] - any of them
 //! * [`setting`] - a thread and its vCPUs under each of them
 //! * [`tally`], [`counted`], [`counts`] - how often each instruction is executed
