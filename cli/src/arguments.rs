@@ -23,6 +23,9 @@ pub(crate) enum Command {
     /// Run vCPUs and host tasks, and check every register of each
     #[command(after_help = json_help::RUN)]
     Run(RunArguments),
+    /// Measure what a switch costs in several designs, side by side
+    #[command(after_help = json_help::BENCH)]
+    Bench(BenchArguments),
     /// Show what a CPU's extended state is
     #[command(after_help = json_help::CPU)]
     Cpu(CpuArguments),
@@ -102,6 +105,32 @@ impl RunArguments {
             json: false,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
+pub(crate) struct BenchArguments {
+    /// A second or two instead of most of a minute: whether it works, not what it costs
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// What all switch with: measured (auto), CPUID's choice, an instruction, or moves before it, which are
+    /// the library's alone
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) switch_by: SwitchByName,
+    /// Draw the round trips into this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,25 @@ JSON: engine, cpu, components, save_instruction, restore_instruction, vcpus, hos
   bytes           bytes_per_vcpu, bytes_per_vcpu_two_buffers, area_len, bytes_per_vcpu_idle and bytes_per_vcpu_tiles (null without tiles)
   corruption_reports, the first ones: owner, after, register, found, expected, registers";
 
+pub(crate) const BENCH: &str = "\
+Costs are medians in cycles of the time-stamp counter. A policy is one of instructions_pair, plain_moves, two_buffers, pointer_swap,
+xsave_crate, ours_instructions, ours_full, ours_abi; null where it does not run, or has no such event. docs/benchmarks.md has the rest.
+
+JSON: timer_overhead, cache_misses
+  machine         cpu, components, virtual_machine, kernel
+  strategy        save_instruction, restore_instruction, register_moves, chosen_by
+  round_trip      by policy, SSE and AVX live on both sides; round_trip_spread: p25, median, p75
+  ratio           full_to_pointer_swap, abi_to_pointer_swap, swap_in_memory_to_pair
+  scenarios       scenario, live, round_trip, spread
+  events          event, cost, spread
+  counts          scenario, event, counts: by policy, how often each was executed: xsave, xrstor, saved_by_moves, restored_by_moves,
+                  save_not_covered, restore_not_covered, xgetbv, xsetbv, wrmsr, rdmsr, stmxcsr, ldmxcsr, fnstcw, fninit,
+                  overwrite_error_pointers, pkru, tilerelease, cpuid; and bytes_copied
+  sizes           vcpus, bytes_per_vcpu, events: event, cost, spread, touch
+  first_expansion cpu, area_len_before, area_len_after, counts
+  bytes_per_vcpu  cpu, area_len, ours, two_buffers, everything_at_once
+  survival        checked, lost: policy, scenario, what";
+
 pub(crate) const CPU: &str = "\
 JSON: cpu, source, instructions, save_instruction_ring0, save_instruction_user_mode, user_components, supervisor_components
   xcr0, xcr0_components, mxcsr_mask   null for a CPU that is not here

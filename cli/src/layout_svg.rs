@@ -1,11 +1,12 @@
 //! The picture of an area as an SVG of README's width: rows of bytes at the left, a legend at the
 //! right. It has its own background and follows a light or dark scheme; there is no script in it.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 
 use fpstate_arch::Component;
 
 use crate::layout_picture::{AreaPicture, Content, Part};
+use crate::svg_text::{Escaped, write_text};
 
 /// Everything in pixels.
 const WIDTH: usize = 900;
@@ -198,20 +199,6 @@ fn write_legend(svg: &mut String, picture: &AreaPicture) -> fmt::Result {
     Ok(())
 }
 
-fn write_text(
-    svg: &mut String,
-    x: usize,
-    y: usize,
-    class: &str,
-    text: impl Display,
-) -> fmt::Result {
-    let text = Escaped(text);
-    writeln!(
-        svg,
-        r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#
-    )
-}
-
 /// Light enough for dark letters in either scheme. AVX and AVX-512 are blue, tiles orange, what the
 /// supervisor manages green.
 const fn colour(content: Content) -> &'static str {
@@ -241,39 +228,5 @@ const fn colour(content: Content) -> &'static str {
             Component::Apx => "#d8b9ff",
             Component::Unnamed(_) => "#f0c6dd",
         },
-    }
-}
-
-/// Text in XML: what would be markup is escaped, what XML has no place for is replaced.
-struct Escaped<T>(T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.to_string().chars() {
-            match character {
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '&' => f.write_str("&amp;")?,
-                '"' => f.write_str("&quot;")?,
-                // XML 1.0, 2.2: no control characters, and not these two.
-                '\u{fffe}' | '\u{ffff}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
-                control if control.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn markup_and_control_characters_do_not_get_into_the_file() {
-        assert_eq!(
-            Escaped("</desc><script>\"&\" \u{1b}[2J\n").to_string(),
-            "&lt;/desc&gt;&lt;script&gt;&quot;&amp;&quot; \u{fffd}[2J\u{fffd}"
-        );
     }
 }

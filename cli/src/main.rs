@@ -5,6 +5,9 @@
 //! * `heap` - what the allocator has given out
 //! * `output` - a table for people, JSON for programs
 //! * `run_cmd` - `fpstate run`
+//! * `svg_text` - text in an SVG
+//! * `bench_table`, `bench_svg` - the figures in the terminal and in a file
+//! * `bench_cmd` - `fpstate bench`
 //! * `cpu_choice` - what `--cpu` means
 //! * `component_list` - components as somebody writes them
 //! * `switching` - how a CPU can switch, and what that costs
@@ -41,6 +44,10 @@ mod arguments;
 mod heap;
 mod output;
 mod run_cmd;
+mod svg_text;
+mod bench_table;
+mod bench_svg;
+mod bench_cmd;
 mod cpu_choice;
 mod component_list;
 mod switching;
@@ -98,6 +105,8 @@ enum CommandError {
     Run(#[from] RunError),
     #[error("{0}")]
     ThisMachine(#[from] HostError),
+    #[error("{0}")]
+    Bench(#[from] fpstate_bench::BenchError),
     #[error("CPUID leaf 0DH: {0}")]
     Layout(#[from] fpstate::LayoutError),
     #[error("--cpu {0}")]
@@ -169,6 +178,7 @@ fn main() -> ExitCode {
     };
     let answer = match command {
         Command::Run(run) => run_cmd::execute(&run),
+        Command::Bench(bench) => bench_cmd::execute(&bench),
         Command::Cpu(cpu) => cpu_cmd::execute(&cpu),
         Command::Layout(layout) => layout_cmd::execute(&layout),
         Command::Check(check) => check_cmd::execute(&check),

@@ -183,10 +183,11 @@ fn before_which_instruction_moves_are_tried_the_instructions_decide() {
 
 #[test]
 fn a_gain_is_a_part_of_the_whole() {
-    // XSAVE takes 6 percent less than XSAVEC, moves before it another 4 or 6 percent of XSAVEC's.
+    // XSAVE takes 6 percent less than XSAVEC, moves before it another 4.8 or 6 percent of
+    // XSAVEC's, which is 5.1 or 6.4 of XSAVE's own.
     let prices: [(Prices, Strategy); 2] = [
         (
-            |purchase| by_xsave_and_moves(purchase, 225),
+            |purchase| by_xsave_and_moves(purchase, 223),
             alone(SaveInstruction::Xsave),
         ),
         (

@@ -117,11 +117,11 @@ fn fill<'s>(
         legacy.st = [[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f, 0, 0, 0, 0, 0, 0]; 8];
     }
     let mut area = XsaveArea::new(layout, &mut *scratch).map_err(|(error, _)| error)?;
-    let extended = live.iter().filter_map(|component| {
-        let len = layout.len_of(component)?;
-        Some((component, VALUE.get(..len)?))
+    let values = layout.extended_components().filter_map(|placed| {
+        let value = VALUE.get(..placed.range().len())?;
+        Some((placed.component(), value))
     });
-    area.replace(&legacy, live, ComponentSet::EMPTY, extended);
+    area.replace(&legacy, live, ComponentSet::EMPTY, values);
     let len = layout.area_len();
     Ok(scratch.get_mut(..len).unwrap_or(&mut []))
 }
