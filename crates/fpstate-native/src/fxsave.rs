@@ -1,6 +1,7 @@
 //! FXSAVE64, FXRSTOR64, FNINIT, FNSTCW, FILD, LDMXCSR and STMXCSR (SDM 2; SDM 1, 10.5).
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use fpstate_arch::Mxcsr;
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
@@ -47,12 +48,12 @@ pub unsafe fn fxrstor64(area: *const u8) {
 #[must_use]
 #[inline]
 pub unsafe fn fnstcw() -> u16 {
-    let mut word = 0_u16;
+    let mut word = MaybeUninit::<u16>::uninit();
     // SAFETY: 1: the caller's. The instruction writes the two bytes of `word`.
     unsafe {
-        asm!("fnstcw [{word}]", word = in(reg) &raw mut word, options(nostack, preserves_flags));
+        asm!("fnstcw [{word}]", word = in(reg) word.as_mut_ptr(), options(nostack, preserves_flags));
+        word.assume_init()
     }
-    word
 }
 
 /// FNINIT: x87 control, status and tag word to the initial configuration.
@@ -111,11 +112,12 @@ pub unsafe fn ldmxcsr(mxcsr: Mxcsr) {
 #[must_use]
 #[inline]
 pub unsafe fn stmxcsr() -> Mxcsr {
-    let mut bits = 0u32;
+    let mut bits = MaybeUninit::<u32>::uninit();
     // SAFETY: 1: the caller's. The instruction writes the four bytes of `bits`.
-    unsafe {
-        asm!("stmxcsr [{bits}]", bits = in(reg) &raw mut bits, options(nostack, preserves_flags));
-    }
+    let bits = unsafe {
+        asm!("stmxcsr [{bits}]", bits = in(reg) bits.as_mut_ptr(), options(nostack, preserves_flags));
+        bits.assume_init()
+    };
     Mxcsr::from_bits(bits)
 }
 

@@ -196,8 +196,14 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
         if self.layout.format() == Format::Compacted
             && (mxcsr, fcw) == (Mxcsr::INITIAL, INITIAL_FCW)
         {
-            // Its legacy region is not read.
-            self.set_xstate_bv(ComponentSet::EMPTY);
+            // Its legacy region is not read, and the rest of its header is what it always is.
+            if let Some(xstate_bv) = self
+                .bytes_mut()
+                .get_mut(LEGACY_REGION_LEN..)
+                .and_then(<[u8]>::first_chunk_mut)
+            {
+                *xstate_bv = [0; 8];
+            }
         } else {
             self.write_control_words(mxcsr, fcw);
         }

@@ -216,19 +216,27 @@ impl<P: Processor> CpuFpu<P> {
         let mut in_use = None;
         match (save, &mut outgoing) {
             (Save::Registers { instruction, rfbm }, Some(outgoing)) => {
-                in_use = self
-                    .save_registers(instruction, outgoing.save_target(), rfbm)
-                    .map_err(SwitchError::Fault)?;
+                // Noted before the stores of the registers: the note is read by the next switch, which
+                // may come before those have left the store queue.
+                self.note_save(save, Some(outgoing));
+                in_use = match self.save_registers(instruction, outgoing.save_target(), rfbm) {
+                    Ok(in_use) => in_use,
+                    Err(fault) => {
+                        self.take_back_save(outgoing);
+                        return Err(SwitchError::Fault(fault));
+                    }
+                };
             }
             (Save::ControlWords, Some(outgoing)) => {
                 let mxcsr = self.processor.stmxcsr().map_err(SwitchError::Fault)?;
                 let fcw = self.processor.fnstcw().map_err(SwitchError::Fault)?;
                 outgoing.keep_control_words(mxcsr, fcw);
                 in_use = self.in_use_by_caller();
+                self.note_save(save, Some(outgoing));
             }
-            _ => {}
+            (Save::Registers { .. } | Save::ControlWords, None)
+            | (Save::AlreadyInMemory | Save::Deferred | Save::Nothing, _) => {}
         }
-        self.note_save(save, outgoing);
         if let Some(xfd) = xfd {
             self.processor.write_xfd(xfd).map_err(SwitchError::Fault)?;
         }
@@ -262,6 +270,13 @@ impl<P: Processor> CpuFpu<P> {
         self.note_restore(restore, incoming);
         self.beyond_moves = beyond_moves;
         Ok(())
+    }
+
+    /// A save that was noted did not happen: the registers still hold the only copy.
+    #[cold]
+    fn take_back_save<S: AreaStorage>(&mut self, state: &mut Fpstate<'_, S>) {
+        state.in_use_on(self.id);
+        self.set_registers(RegisterContent::OnlyCopyOf(state.id()));
     }
 
     /// What may be in use of a caller that keeps the control words alone: what moves cover, if nothing

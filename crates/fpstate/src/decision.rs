@@ -199,9 +199,11 @@ pub(crate) const fn require_host_control(cpu: CpuFacts) -> Result<(), SwitchErro
 /// What can never be switched on this CPU is refused before it is entered, not when it is restored.
 #[inline(always)]
 fn require_fitting_area(state: StateFacts, cpu: CpuFacts) -> Result<(), SwitchError> {
-    let needed = cpu.instructions.save().format();
-    let missing = without_room(state, cpu);
-    if state.format == needed && cpu.switched.contains_all(state.components) && missing.is_empty() {
+    let of_format = state.format == cpu.instructions.save().format();
+    // Mostly it has room for what the CPU switches, no more and no less: nothing else is looked at then.
+    let of_components = state.components == cpu.switched
+        || cpu.switched.contains_all(state.components) && without_room(state, cpu).is_empty();
+    if of_format && of_components {
         Ok(())
     } else {
         Err(unfit(state, cpu))

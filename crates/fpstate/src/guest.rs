@@ -134,10 +134,11 @@ impl<'e, S: AreaStorage> GuestFpu<'e, S> {
             return self.unused_exits;
         };
         let grown_by = fpstate.grown_by();
+        if grown_by.is_empty() {
+            return 0;
+        }
         match fpstate.in_memory() {
-            Ok(area) if !grown_by.is_empty() && !area.live().intersects(grown_by) => {
-                self.unused_exits.saturating_add(1)
-            }
+            Ok(area) if !area.live().intersects(grown_by) => self.unused_exits.saturating_add(1),
             Ok(_) | Err(_) => 0,
         }
     }

@@ -9,7 +9,6 @@
 //! leaves before that has swapped two pointers and swapped them back.
 
 use core::fmt;
-use core::mem;
 
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::processor::Processor;
@@ -73,11 +72,11 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         };
         // The state moves before its fields are written: a wide load of what narrow stores have just
         // written waits for them.
-        self.change_places(guest);
+        self.take_in(guest);
         match cpu.carry_out(switch, Some(&mut self.own), self.guest.as_mut()) {
             Ok(()) => Ok(switch),
             Err(error) => {
-                self.change_places(guest);
+                self.give_back(guest);
                 Err(EnterError::Switch(error))
             }
         }
@@ -94,7 +93,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let Ok((switch, _)) = self.plan_entry(guest, cpu, how) else {
             return Err(self.refused_entry(guest, cpu, how));
         };
-        self.change_places(guest);
+        self.take_in(guest);
         Ok(switch)
     }
 
@@ -174,14 +173,20 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             Some(&mut self.own),
             guest.fpstate.as_mut(),
         );
-        self.change_places(guest);
+        self.take_in(guest);
         Ok(())
     }
 
+    /// The guest's state becomes active. The place is empty: nothing is dropped.
     #[inline(always)]
-    fn change_places(&mut self, guest: &mut GuestFpu<'e, S>) {
-        // One of them is `None`; a swap moves the other without a copy on the way.
-        mem::swap(&mut self.guest, &mut guest.fpstate);
+    fn take_in(&mut self, guest: &mut GuestFpu<'e, S>) {
+        self.guest = guest.fpstate.take();
+    }
+
+    /// The guest has its state back. Its place is empty.
+    #[inline(always)]
+    fn give_back(&mut self, guest: &mut GuestFpu<'e, S>) {
+        guest.fpstate = self.guest.take();
     }
 
     /// Leaving `vcpu_run`: the guest's state moves back into `guest` and the thread's own is active
@@ -211,14 +216,14 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
         let Ok((switch, _)) = self.plan_leave(guest.id(), cpu, Restoring::Now) else {
             return Err(self.refused_leave(guest.id(), cpu, Restoring::Now));
         };
-        self.change_places(guest);
+        self.give_back(guest);
         match cpu.carry_out(switch, guest.fpstate.as_mut(), Some(&mut self.own)) {
             Ok(()) => {
                 guest.unused_exits = guest.unused_exits_with(guest.fpstate.as_ref());
                 Ok(switch)
             }
             Err(error) => {
-                self.change_places(guest);
+                self.take_in(guest);
                 Err(LeaveError::Switch(error))
             }
         }
@@ -239,7 +244,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
                 .map_err(LeaveError::Switch)?;
         }
         guest.unused_exits = guest.unused_exits_with(self.guest.as_ref());
-        self.change_places(guest);
+        self.give_back(guest);
         Ok(switch)
     }
 
@@ -313,7 +318,7 @@ impl<'e, S: AreaStorage> ThreadFpu<'e, S> {
             .map_err(LeaveError::Switch)?;
         cpu.note(decided.switch(), self.guest.as_mut(), Some(&mut self.own));
         guest.unused_exits = guest.unused_exits_with(self.guest.as_ref());
-        self.change_places(guest);
+        self.give_back(guest);
         Ok(())
     }
 

@@ -97,10 +97,10 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "mov r9d, [rsi + {avx}]",
         "cmp r8d, 0x6",
         "jne 3f",
-        "test eax, 0xe0",
-        "jnz 3f",
         // SSE and AVX; the load of XMM by VEX zeroes what is above.
         each_low_register!("vmovaps xmm\\n, [rdi + 160 + 16 * \\n]; vinsertf128 ymm\\n, ymm\\n, [rdi + r9 + 16 * \\n], 1"),
+        "test eax, 0xa0",
+        "jnz 4f",
         "mov edx, {done}",
         "ret",
         // Any of the five, and any of them in use. First all above XMM to 0.
@@ -126,7 +126,9 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "jz 3f",
         "mov r9d, [rsi + {zmm_hi256}]",
         each_low_register!("vinsertf64x4 zmm\\n, zmm\\n, [rdi + r9 + 32 * \\n], 1"),
+        // From here on too where nothing but SSE and AVX is in the image.
         "3:",
+        "4:",
         "test r8d, 0x20",
         "jz 2f",
         "mov r9d, [rsi + {opmask}]",

@@ -1,0 +1,204 @@
+//! A host that calls a function to run a guest: what is saved of it, and what it finds again.
+
+use conformance::cpus;
+use conformance::faulting::Victim;
+use conformance::intercept::{Executed, Intercept};
+use conformance::machine::Machine;
+use conformance::pair::{Observed, Pair, observed, visible, write};
+use fpstate::switch::RegisterContent;
+use fpstate::{CallerSaved, CpuFpu, Residence, Restoring, Save};
+use fpstate_arch::{ComponentSet, Instruction, LegacyRegion, Mxcsr, Xcr0, Xss};
+
+const NOW: Restoring = Restoring::Now;
+const LATER: Restoring = Restoring::Deferred;
+
+/// Round up, flush to zero.
+const MXCSR: u32 = 0xdf80;
+/// What exceptions left there.
+const FLAGS: u32 = 0x21;
+/// Double precision, round down.
+const FCW: u16 = 0x067f;
+
+/// A machine of `kind` whose threads have no component but those that the calling convention speaks of.
+fn machine(kind: &cpus::RecordedCpu) -> Machine {
+    let enumeration = kind.enumeration();
+    let user = enumeration.user_components().difference(ComponentSet::MPX);
+    let xcr0 = if enumeration.has(Instruction::Xsave) {
+        Xcr0::new(user, user).unwrap()
+    } else {
+        Xcr0::AFTER_RESET
+    };
+    Machine::ring0_with(kind, xcr0, Xss::AFTER_RESET)
+}
+
+/// `test` on every kind of CPU.
+fn on_every_cpu(test: impl Fn(&cpus::RecordedCpu, &Machine, CpuFpu<Observed>, Pair<'_>)) {
+    for kind in &cpus::ALL {
+        let machine = machine(kind);
+        test(
+            kind,
+            &machine,
+            observed(kind, &machine, 0),
+            Pair::new(&machine),
+        );
+    }
+}
+
+fn restore_of(machine: &Machine, cpu: &CpuFpu<Observed>) -> Executed {
+    Executed::Restore(machine.instructions().restore(), cpu.switched_components())
+}
+
+/// The host's registers: `fcw` and `mxcsr`, and something in all others that a call does not preserve.
+fn host_computes(
+    pair: &mut Pair<'_>,
+    cpu: &mut CpuFpu<Observed>,
+    machine: &Machine,
+    (fcw, mxcsr): (u16, u32),
+) {
+    pair.use_registers(cpu).unwrap();
+    let used = machine.components().difference(ComponentSet::TILES);
+    let mut values = pair.new_values_for(used);
+    let legacy = LegacyRegion {
+        fcw,
+        mxcsr: Mxcsr::from_bits(mxcsr),
+        ..*values.legacy()
+    };
+    values = conformance::contents::Contents::from_parts(
+        &legacy,
+        used.iter()
+            .filter_map(|c| Some((c, values.extended(c)?.to_vec()))),
+    );
+    write(cpu, &values);
+    cpu.processor().take_trace();
+}
+
+#[test]
+fn the_control_words_and_nothing_else_come_back() {
+    for (fcw, mxcsr) in [
+        (0x037f, 0x1f80),
+        (FCW, MXCSR),
+        (FCW, 0x1f80),
+        (0x037f, MXCSR),
+    ] {
+        on_every_cpu(|kind, machine, mut cpu, mut pair| {
+            host_computes(&mut pair, &mut cpu, machine, (fcw, mxcsr | FLAGS));
+            let Pair { thread, guest, .. } = &mut pair;
+            let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+            assert_eq!(entered.unwrap().save, Save::ControlWords, "{}", kind.name);
+            let guests = pair.new_values();
+            write(&mut cpu, &guests);
+            let Pair { thread, guest, .. } = &mut pair;
+            thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+            let found = visible(&mut cpu, machine);
+            let legacy = found.legacy();
+            assert_eq!(
+                (legacy.fcw, legacy.mxcsr.bits()),
+                (fcw, mxcsr),
+                "{}: the flags are nobody's",
+                kind.name
+            );
+            let mut expected = machine.initial_contents();
+            expected.take_legacy(&found);
+            let initial = LegacyRegion {
+                fcw,
+                mxcsr: Mxcsr::from_bits(mxcsr),
+                ..*machine.initial_contents().legacy()
+            };
+            assert_eq!((legacy.xmm, legacy.st), (initial.xmm, initial.st));
+            assert_eq!((legacy.fsw, legacy.ftw), (initial.fsw, initial.ftw));
+            assert_eq!(expected.difference(&found), None, "{}", kind.name);
+            // The guest has all of its own.
+            thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+            let found = visible(&mut cpu, machine);
+            assert_eq!(guests.difference(&found), None, "{}", kind.name);
+        });
+    }
+}
+
+#[test]
+fn an_entry_restores_and_saves_nothing() {
+    on_every_cpu(|kind, machine, mut cpu, mut pair| {
+        host_computes(&mut pair, &mut cpu, machine, (FCW, MXCSR));
+        let Pair { thread, guest, .. } = &mut pair;
+        thread
+            .enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW)
+            .unwrap();
+        let trace = cpu.processor().take_trace();
+        let restored = restore_of(machine, &cpu);
+        assert_eq!(trace, [restored], "{}", kind.name);
+    });
+}
+
+#[test]
+fn a_deferred_entry_keeps_the_control_words_when_it_is_carried_out() {
+    on_every_cpu(|kind, machine, mut cpu, mut pair| {
+        host_computes(&mut pair, &mut cpu, machine, (FCW, MXCSR));
+        let Pair { thread, guest, .. } = &mut pair;
+        let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, LATER);
+        assert_eq!(entered.unwrap().save, Save::Deferred, "{}", kind.name);
+        let restored = thread.restore_before_use_as::<CallerSaved>(&mut cpu);
+        assert_eq!(restored.unwrap().save, Save::ControlWords, "{}", kind.name);
+        assert_eq!(thread.own().residence(), Residence::Memory);
+        thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+        let found = visible(&mut cpu, machine);
+        assert_eq!(found.legacy().fcw, FCW);
+    });
+}
+
+#[test]
+fn a_state_that_the_convention_does_not_speak_of_is_saved_whole() {
+    let mut tried = 0;
+    for kind in &cpus::ALL {
+        let machine = Machine::ring0(kind);
+        let supervisor = machine.enumeration.supervisor_components();
+        if !machine
+            .components()
+            .intersects(supervisor.union(ComponentSet::MPX))
+        {
+            continue;
+        }
+        tried += 1;
+        let (mut cpu, mut pair) = (observed(kind, &machine, 0), Pair::new(&machine));
+        let threads = pair.use_registers(&mut cpu).unwrap();
+        let Pair { thread, guest, .. } = &mut pair;
+        let entered = thread
+            .enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW)
+            .unwrap();
+        assert!(matches!(entered.save, Save::Registers { .. }));
+        thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+        let found = visible(&mut cpu, &machine);
+        assert_eq!(threads.difference(&found), None, "{}", kind.name);
+    }
+    assert!(tried >= 2);
+}
+
+#[test]
+fn a_state_in_memory_stays_what_it_is() {
+    on_every_cpu(|kind, machine, mut cpu, mut pair| {
+        let threads = pair.use_registers(&mut cpu).unwrap();
+        let Pair { thread, guest, .. } = &mut pair;
+        thread.save_before_switch(&mut cpu).unwrap();
+        let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+        assert_eq!(entered.unwrap().save, Save::AlreadyInMemory);
+        thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+        let found = visible(&mut cpu, machine);
+        assert_eq!(threads.difference(&found), None, "{}", kind.name);
+    });
+}
+
+#[test]
+fn after_a_restore_that_faults_the_registers_are_nobodys_and_the_host_has_its_words() {
+    on_every_cpu(|kind, machine, mut cpu, mut pair| {
+        host_computes(&mut pair, &mut cpu, machine, (FCW, MXCSR));
+        let Pair { thread, guest, .. } = &mut pair;
+        cpu.processor().inner().let_fault(Victim::Restore);
+        let refused = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+        assert!(refused.is_err(), "{}", kind.name);
+        assert_eq!(cpu.registers(), RegisterContent::Nobody);
+        assert_eq!(thread.running_guest(), None);
+        thread.restore_before_use(&mut cpu).unwrap();
+        let found = visible(&mut cpu, machine);
+        let legacy = found.legacy();
+        assert_eq!((legacy.fcw, legacy.mxcsr.bits()), (FCW, MXCSR));
+    });
+}
