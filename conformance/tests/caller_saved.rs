@@ -24,7 +24,7 @@ fn machine(kind: &cpus::RecordedCpu) -> Machine {
     let enumeration = kind.enumeration();
     let user = enumeration.user_components().difference(ComponentSet::MPX);
     let xcr0 = if enumeration.has(Instruction::Xsave) {
-        Xcr0::new(user, user).unwrap()
+        Xcr0::new(user, user).expect("a legal XCR0")
     } else {
         Xcr0::AFTER_RESET
     };
@@ -55,7 +55,7 @@ fn host_computes(
     machine: &Machine,
     (fcw, mxcsr): (u16, u32),
 ) {
-    pair.use_registers(cpu).unwrap();
+    pair.use_registers(cpu).expect("the host's registers");
     let used = machine.components().difference(ComponentSet::TILES);
     let mut values = pair.new_values_for(used);
     let legacy = LegacyRegion {

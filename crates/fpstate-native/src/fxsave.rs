@@ -52,8 +52,9 @@ pub unsafe fn fnstcw() -> u16 {
     // SAFETY: 1: the caller's. The instruction writes the two bytes of `word`.
     unsafe {
         asm!("fnstcw [{word}]", word = in(reg) word.as_mut_ptr(), options(nostack, preserves_flags));
-        word.assume_init()
     }
+    // SAFETY: the instruction has written it.
+    unsafe { word.assume_init() }
 }
 
 /// FNINIT: x87 control, status and tag word to the initial configuration.
@@ -114,11 +115,11 @@ pub unsafe fn ldmxcsr(mxcsr: Mxcsr) {
 pub unsafe fn stmxcsr() -> Mxcsr {
     let mut bits = MaybeUninit::<u32>::uninit();
     // SAFETY: 1: the caller's. The instruction writes the four bytes of `bits`.
-    let bits = unsafe {
+    unsafe {
         asm!("stmxcsr [{bits}]", bits = in(reg) bits.as_mut_ptr(), options(nostack, preserves_flags));
-        bits.assume_init()
-    };
-    Mxcsr::from_bits(bits)
+    }
+    // SAFETY: the instruction has written them.
+    Mxcsr::from_bits(unsafe { bits.assume_init() })
 }
 
 /// The bits of MXCSR that this CPU has, from the image that FXSAVE64 writes (SDM 1, 11.6.6).
