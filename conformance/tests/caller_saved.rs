@@ -1,13 +1,18 @@
 //! A host that calls a function to run a guest: what is saved of it, and what it finds again.
 
+use std::rc::Rc;
+
 use conformance::cpus;
 use conformance::faulting::Victim;
 use conformance::intercept::{Executed, Intercept};
 use conformance::machine::Machine;
+use conformance::moving::{MoveCounts, Moving};
 use conformance::pair::{Observed, Pair, observed, visible, write};
+use conformance::user_code::UserCode;
 use fpstate::switch::RegisterContent;
-use fpstate::{CallerSaved, CpuFpu, Residence, Restoring, Save};
-use fpstate_arch::{ComponentSet, Instruction, LegacyRegion, Mxcsr, Xcr0, Xss};
+use fpstate::{CallerSaved, CpuFpu, RegisterMoves, Residence, Restore, Restoring, Save, ThreadFpu};
+use fpstate_arch::{Component, ComponentSet, Instruction, LegacyRegion, Mxcsr, Xcr0, Xss};
+use fpstate_model::Profile;
 
 const NOW: Restoring = Restoring::Now;
 const LATER: Restoring = Restoring::Deferred;
@@ -201,4 +206,78 @@ fn after_a_restore_that_faults_the_registers_are_nobodys_and_the_host_has_its_wo
         let legacy = found.legacy();
         assert_eq!((legacy.fcw, legacy.mxcsr.bits()), (FCW, MXCSR));
     });
+}
+
+/// A host whose state was last restored by moves writes whatever compiled code may use; the guest after
+/// it finds none of that, though nobody asked what is in use.
+#[test]
+fn a_guest_finds_nothing_of_what_its_host_computed() {
+    let counts = Rc::new(MoveCounts::default());
+    for profile in Profile::ALL {
+        let kind = cpus::RecordedCpu::of(*profile);
+        let machine = machine(&kind).with_moves(RegisterMoves::WhereCovered);
+        let moving = Moving::new(kind.model(), Rc::clone(&counts));
+        let mut cpu = machine.start(moving, 0).unwrap();
+        let mut pair = Pair::new(&machine);
+        pair.thread.restore_before_use(&mut cpu).unwrap();
+        for round in 0..2 {
+            let by_host = machine
+                .user_components()
+                .difference(ComponentSet::TILES)
+                .without(Component::Pkru)
+                .without(Component::X87);
+            let values = pair.new_values();
+            for component in by_host.iter() {
+                cpu.processor().write(component, &values);
+            }
+            let Pair { thread, guest, .. } = &mut pair;
+            let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+            assert_eq!(entered.unwrap().save, Save::ControlWords);
+            let found = visible(&mut cpu, &machine);
+            let difference = machine.initial_contents().difference(&found);
+            assert_eq!(difference, None, "{}, round {round}", kind.name);
+            thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+        }
+    }
+    assert!(counts.done.get() > 20, "{counts:?}");
+}
+
+/// What a restore by moves found is void once somebody else has carried out a switch.
+#[test]
+fn what_a_restore_found_does_not_outlive_it() {
+    let kind = cpus::GENOA_WITHOUT_XSAVES;
+    let machine = machine(&kind).with_moves(RegisterMoves::WhereCovered);
+    let counts = Rc::new(MoveCounts::default());
+    let mut cpu = machine.start(Moving::new(kind.model(), counts), 0).unwrap();
+    let mut pair = Pair::new(&machine);
+    let mut other = ThreadFpu::new(pair.new_state());
+    pair.thread.restore_before_use(&mut cpu).unwrap();
+
+    let saved = pair.thread.decide_save_before_switch(&cpu).unwrap();
+    let Save::Registers { instruction, rfbm } = saved.switch().save else {
+        panic!("{saved:?}");
+    };
+    let area = pair.thread.areas().0;
+    instruction.execute(cpu.processor(), area, rfbm).unwrap();
+    pair.thread
+        .commit_save_before_switch(&mut cpu, saved)
+        .unwrap();
+    let restored = other.decide_restore_before_use(&cpu).unwrap();
+    let Restore::Area {
+        instruction, rfbm, ..
+    } = restored.switch().restore
+    else {
+        panic!("{restored:?}");
+    };
+    let area = other.areas().0;
+    instruction.execute(cpu.processor(), area, rfbm).unwrap();
+    other.commit_restore_before_use(&mut cpu, restored).unwrap();
+
+    let values = pair.new_values();
+    cpu.processor().write(Component::X87, &values);
+    let guest = &mut pair.guest;
+    let entered = other.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+    assert_eq!(entered.unwrap().save, Save::ControlWords);
+    let found = visible(&mut cpu, &machine);
+    assert_eq!(machine.initial_contents().difference(&found), None);
 }

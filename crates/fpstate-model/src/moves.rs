@@ -1,7 +1,7 @@
 //! Saves and restores by plain moves: the same images, and registers that were written, not restored.
 
 use fpstate_arch::moved::MOVABLE;
-use fpstate_arch::{ComponentSet, Fault, Format, Instruction, Moved};
+use fpstate_arch::{Component, ComponentSet, Fault, Format, Instruction, Moved};
 
 use crate::cpu::ModelCpu;
 use crate::memory::XSAVE_ALIGNMENT;
@@ -52,9 +52,14 @@ impl ModelCpu {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
         }
-        self.restore_registers(area, &region, &restore, MOVABLE)?;
+        // What is said not to be in use is not written: a caller that is wrong finds it as it was. MXCSR,
+        // which goes with SSE, always is.
+        let written = MOVABLE
+            .intersection(in_use.union(restore.to_be_restored))
+            .with(Component::Sse);
+        self.restore_registers(area, &region, &restore, written)?;
         // Plain instructions wrote them: XRSTOR_INFO names the restore before.
-        let initialised = MOVABLE
+        let initialised = written
             .intersection(rfbm)
             .difference(restore.to_be_restored);
         self.tracking

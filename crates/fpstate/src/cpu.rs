@@ -1,6 +1,6 @@
 //! `CpuFpu`: whose state the registers of one CPU hold.
 
-use fpstate_arch::component::ComponentSet;
+use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
 use fpstate_arch::moved::{MOVABLE, Moved};
@@ -280,12 +280,14 @@ impl<P: Processor> CpuFpu<P> {
     }
 
     /// What may be in use of a caller that keeps the control words alone: what moves cover, if nothing
-    /// else was when it got the registers.
+    /// else was when it got the registers. Compiled code may use APX's registers too.
     #[inline(always)]
     const fn in_use_by_caller(&self) -> Option<ComponentSet> {
         match self.beyond_moves {
-            BeyondMoves::Initial => Some(self.switched.intersection(MOVABLE)),
-            BeyondMoves::Unknown => None,
+            BeyondMoves::Initial if !self.switched.contains(Component::Apx) => {
+                Some(self.switched.intersection(MOVABLE))
+            }
+            BeyondMoves::Initial | BeyondMoves::Unknown => None,
         }
     }
 
