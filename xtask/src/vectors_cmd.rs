@@ -19,6 +19,9 @@ const BOOT_SECTION: &str = ".boot";
 /// The crate with the wrappers. They are inlined here and there, so the line tables must tell.
 const WRAPPERS: &str = "crates/fpstate-native/src/";
 
+/// Its routines of assembly alone, of which line tables know nothing: naked functions.
+const ROUTINES: &str = "fpstate_native::register_moves::";
+
 /// Instructions that must not be, in one function.
 #[derive(Debug, Default, Serialize)]
 struct Offences {
@@ -112,7 +115,8 @@ fn look_through_section(
         let address = instruction.ip();
         let place = code.place(address)?;
         findings.with_lines += u64::from(place.is_some());
-        let is_wrapper = (place.as_ref()).is_some_and(|place| place.file.contains(WRAPPERS));
+        let is_wrapper = symbol.starts_with(ROUTINES)
+            || (place.as_ref()).is_some_and(|place| place.file.contains(WRAPPERS));
         if is_wrapper && !instruction.is_invalid() {
             findings.in_wrappers += 1;
             return Ok(());
