@@ -4,7 +4,9 @@
 //! and an exception would be a signal, so a restore is judged before it is executed.
 
 use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
-use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Format, Instruction, Mxcsr};
+use fpstate_arch::{
+    Component, ComponentSet, Enumeration, Fault, Format, Instruction, Mxcsr, XsaveHeader,
+};
 
 use crate::cpuid::cpuid;
 use crate::extended_control::{XgetbvOperand, xgetbv};
@@ -12,6 +14,7 @@ use crate::fxsave::{FXSAVE_ALIGNMENT, mxcsr_mask};
 use crate::reach::{Reach, require_alignment, require_legacy_region};
 use crate::register_moves::plans::MovePlans;
 use crate::register_moves::{ErrorPointersLeft, MovePlan};
+use crate::usual_image::{Asked, Judged, NONE_YET, UsualImage, UsualImages};
 use crate::xrstor_conditions::{BOTH_FORMATS, STANDARD_ONLY, XrstorConditions, mxcsr_in};
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
@@ -22,6 +25,8 @@ pub(crate) struct AtCpl3 {
     pub(crate) conditions: XrstorConditions,
     pub(crate) own: ComponentSet,
     pub(crate) plans: MovePlans,
+    /// Under `conditions` and for `own` as they are.
+    pub(crate) usual: UsualImages,
 }
 
 /// What decides about the process's own accesses and branches.
@@ -47,6 +52,7 @@ impl AtCpl3 {
         let mxcsr_mask = unsafe { mxcsr_mask() };
         Self {
             plans: MovePlans::new(mxcsr_mask, error_pointers),
+            usual: NONE_YET,
             conditions: XrstorConditions {
                 xcr0,
                 mxcsr_mask,
@@ -85,6 +91,7 @@ impl AtCpl3 {
             .intersection(self.enumeration().xfd_components())
             .intersection(self.xcr0());
         self.own = self.own.union(permitted);
+        self.usual = NONE_YET;
         permitted
     }
 
@@ -154,13 +161,27 @@ impl AtCpl3 {
         area: &[u8],
         rfbm: ComponentSet,
     ) -> Result<ComponentSet, Fault> {
-        self.require(Instruction::Xsave)?;
         require_alignment(area, XSAVE_ALIGNMENT)?;
+        let image = Judged::of(area)?;
+        let asked = (image.xcomp_bv(), rfbm);
+        let usual = self.usual.get(asked, || {
+            usual_image(&mut self.reach, &self.conditions, self.own, asked)
+        });
+        match usual {
+            Some(usual) if image.is(usual, area.len()) => Ok(usual.restored),
+            Some(_) | None => self.judge_restore(area, rfbm),
+        }
+    }
+
+    /// The same, of any image.
+    #[cold]
+    #[inline(never)]
+    fn judge_restore(&mut self, area: &[u8], rfbm: ComponentSet) -> Result<ComponentSet, Fault> {
+        self.require(Instruction::Xsave)?;
         let header = self.reach.require_restore(area, rfbm)?;
         self.conditions.check(legacy_region(area)?, &header, rfbm)?;
         let loaded = rfbm.intersection(header.xstate_bv).difference(self.own);
-        // Which components XFD can disable takes longer to find out than the restore itself.
-        if !loaded.is_empty() && loaded.intersects(self.enumeration().xfd_components()) {
+        if loaded.intersects(self.enumeration().xfd_components()) {
             return Err(Fault::DeviceNotAvailable);
         }
         Ok(rfbm.intersection(self.own))
@@ -204,6 +225,35 @@ impl AtCpl3 {
     pub(crate) const fn require_mxcsr(&self, mxcsr: Mxcsr) -> Result<(), Fault> {
         self.conditions.check_mxcsr(mxcsr)
     }
+}
+
+/// What needs no second look, if it may be restored at all.
+#[cold]
+#[inline(never)]
+fn usual_image(
+    reach: &mut Reach,
+    conditions: &XrstorConditions,
+    own: ComponentSet,
+    (xcomp_bv, rfbm): Asked,
+) -> Option<UsualImage> {
+    let header = XsaveHeader {
+        xstate_bv: ComponentSet::EMPTY,
+        xcomp_bv,
+        ..XsaveHeader::standard(ComponentSet::EMPTY)
+    };
+    // There is no XCR0 without XSAVE.
+    if conditions.xcr0.is_empty() || conditions.check_header(&header).is_err() {
+        return None;
+    }
+    let withheld = rfbm.difference(own);
+    let withheld = withheld.intersection(reach.enumeration().xfd_components());
+    let room = conditions.room(&header);
+    Some(UsualImage {
+        not_in_xstate_bv: ComponentSet::from_bits(!room.bits()).union(withheld),
+        not_in_mxcsr: !conditions.mxcsr_mask,
+        reach: reach.of_restore(&header, rfbm),
+        restored: rfbm.intersection(own),
+    })
 }
 
 #[inline]

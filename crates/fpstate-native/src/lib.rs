@@ -41,6 +41,7 @@
 //! * `recent` - the last two answers to a question
 //! * [`register_moves`] - saves and restores by plain moves
 //! * [`ring0`] - [`Ring0Processor`], for a kernel or a hypervisor
+//! * `usual_image` - images that need no second look before XRSTOR
 //! * `xrstor_conditions` - what makes XRSTOR raise #GP
 //! * `at_cpl3` - what the two processors below know of their CPU, and refuse
 //! * [`live`] - [`LiveProcessor`], for a process whose calls preserve no extended register
@@ -103,6 +104,7 @@ pub mod timestamp;
 #[cfg(target_arch = "x86_64")]
 pub mod user;
 #[cfg(target_arch = "x86_64")]
+mod usual_image;
 mod xrstor_conditions;
 #[cfg(target_arch = "x86_64")]
 pub mod xsave_family;

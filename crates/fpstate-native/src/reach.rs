@@ -67,14 +67,19 @@ impl Reach {
     ) -> Result<XsaveHeader, Fault> {
         let len = area.len();
         let header = header_of(area)?;
-        let all = match header.format() {
-            Format::Compacted => self.compacted(header.xcomp_bv_components()),
-            Format::Standard | Format::Fxsave => self.standard(rfbm),
-        };
-        if all > len {
+        if self.of_restore(&header, rfbm) > len {
             within(restored_reach(&self.enumeration, &header, rfbm), len)?;
         }
         Ok(header)
+    }
+
+    /// The most that XRSTOR of `rfbm` can touch of an image with `header`, whatever its XSTATE_BV.
+    #[inline]
+    pub(crate) fn of_restore(&mut self, header: &XsaveHeader, rfbm: ComponentSet) -> usize {
+        match header.format() {
+            Format::Compacted => self.compacted(header.xcomp_bv_components()),
+            Format::Standard | Format::Fxsave => self.standard(rfbm),
+        }
     }
 
     #[inline]

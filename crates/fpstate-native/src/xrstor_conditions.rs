@@ -28,34 +28,40 @@ impl XrstorConditions {
         header: &XsaveHeader,
         rfbm: ComponentSet,
     ) -> Result<(), Fault> {
-        let XsaveHeader {
-            xstate_bv,
-            xcomp_bv,
-            reserved,
-        } = header;
-        let format = header.format();
-        let room = match format {
-            // XCOMP_BV with any bit below 63 is a header of no format.
-            Format::Standard | Format::Fxsave => self.xcr0,
-            Format::Compacted => header.xcomp_bv_components(),
-        };
-        // Compared as a whole: a byte at a time this is most of what a check costs.
-        let reserved_are_zero = match format {
-            Format::Standard | Format::Fxsave => reserved.first_chunk() == Some(&[0; 8]),
-            Format::Compacted => *reserved == [0; 48],
-        };
-        let legal = self.formats.contains(&format)
-            && (format == Format::Compacted || *xcomp_bv == 0)
-            && self.xcr0.contains_all(room)
-            && room.contains_all(*xstate_bv)
-            && reserved_are_zero;
-        if !legal {
-            return Err(Fault::GeneralProtection);
-        }
+        self.check_header(header)?;
         if self.takes_mxcsr(header, rfbm) {
             self.check_mxcsr(mxcsr_in(legacy))?;
         }
         Ok(())
+    }
+
+    /// The header alone.
+    pub(crate) fn check_header(&self, header: &XsaveHeader) -> Result<(), Fault> {
+        let format = header.format();
+        let room = self.room(header);
+        let reserved_are_zero = match format {
+            Format::Standard | Format::Fxsave => header.reserved.first_chunk() == Some(&[0; 8]),
+            Format::Compacted => header.reserved == [0; 48],
+        };
+        let legal = self.formats.contains(&format)
+            // XCOMP_BV with any bit below 63 is a header of no format.
+            && (format == Format::Compacted || header.xcomp_bv == 0)
+            && self.xcr0.contains_all(room)
+            && room.contains_all(header.xstate_bv)
+            && reserved_are_zero;
+        if legal {
+            Ok(())
+        } else {
+            Err(Fault::GeneralProtection)
+        }
+    }
+
+    /// The components that XSTATE_BV may have.
+    pub(crate) fn room(&self, header: &XsaveHeader) -> ComponentSet {
+        match header.format() {
+            Format::Standard | Format::Fxsave => self.xcr0,
+            Format::Compacted => header.xcomp_bv_components(),
+        }
     }
 
     /// FXRSTOR and LDMXCSR, and XRSTOR where it takes MXCSR from the area.

@@ -1,6 +1,7 @@
 //! What is not executed, and why.
 
 use super::*;
+use crate::usual_image::NONE_YET;
 
 #[test]
 fn areas_that_an_instruction_would_leave_are_refused() {
@@ -169,6 +170,7 @@ fn with_tiles_withheld(cpu: UserProcessor<'_>) -> UserProcessor<'_> {
             },
             own: cpu.cpu.own,
             plans: cpu.cpu.plans,
+            usual: NONE_YET,
         },
     }
 }
@@ -189,9 +191,28 @@ fn tile_data_is_not_loaded_before_it_is_permitted() {
         // Initial: no fault.
         image.set_header(&XsaveHeader::standard(ComponentSet::EMPTY));
         assert_eq!(cpu.xrstor(image.bytes(), ALL), Ok(()));
+        let own = cpu.handed_over();
+        assert_eq!(cpu.cpu.require_restore(image.bytes(), ALL), Ok(own));
         // SAFETY: 1: nothing is executed from here on.
         unsafe { cpu.assume_permitted(tile_data.with(Component::Pkru)) };
         assert!(cpu.handed_over().contains_all(tile_data));
         assert!(!cpu.handed_over().contains(Component::Pkru));
+        for live in [ComponentSet::EMPTY, tile_data] {
+            image.set_header(&XsaveHeader::standard(live));
+            let restored = cpu.cpu.require_restore(image.bytes(), ALL);
+            assert_eq!(restored, Ok(own.union(tile_data)));
+        }
+    });
+}
+
+#[test]
+fn without_an_xcr0_not_even_the_initial_configuration_is_restored() {
+    with_xsave(|mut cpu, mut area, _| {
+        cpu.cpu.conditions.xcr0 = ComponentSet::EMPTY;
+        area.set_header(&XsaveHeader::standard(ComponentSet::EMPTY));
+        for _ in 0..2 {
+            let refused = Err(Fault::InvalidOpcode);
+            assert_eq!(cpu.xrstor(area.bytes(), ComponentSet::LEGACY), refused);
+        }
     });
 }

@@ -1,0 +1,79 @@
+//! What most images have in common, so that one of them is judged by a few comparisons.
+//!
+//! A thread and its guest are restored again and again under one RFBM, from images of one XCOMP_BV.
+//! What these two say is found out once; an image that differs in anything else is judged whole.
+
+use fpstate_arch::{ComponentSet, Fault};
+
+use crate::recent::Recent;
+
+/// XCOMP_BV and RFBM.
+pub(crate) type Asked = (u64, ComponentSet);
+
+/// Images of one XCOMP_BV under one RFBM that XRSTOR takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UsualImage {
+    /// Bits that XSTATE_BV does not have.
+    pub(crate) not_in_xstate_bv: ComponentSet,
+    /// Bits that MXCSR does not have, whether it is taken from the image or not.
+    pub(crate) not_in_mxcsr: u32,
+    /// Bytes that XRSTOR may touch.
+    pub(crate) reach: usize,
+    /// What of RFBM is restored.
+    pub(crate) restored: ComponentSet,
+}
+
+/// Of the last two questions; `None` where every image is judged whole.
+pub(crate) type UsualImages = Recent<Asked, Option<UsualImage>>;
+
+/// Nothing was asked yet.
+pub(crate) const NONE_YET: UsualImages = Recent::starting_with((0, ComponentSet::EMPTY), None);
+
+/// What of an image decides: MXCSR and the header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    mxcsr: u32,
+    header: [u64; 8],
+}
+
+/// Offset of MXCSR in 32-bit words; of the header, and its end, in 64-bit words.
+const MXCSR: usize = 6;
+const HEADER: usize = 64;
+const LEN: usize = 576;
+
+impl Judged {
+    /// Of an image that has a whole header.
+    #[inline]
+    pub(crate) fn of(area: &[u8]) -> Result<Self, Fault> {
+        let image = area.first_chunk::<LEN>().ok_or(Fault::OutsideArea {
+            reach: LEN,
+            len: area.len(),
+        })?;
+        let (words, _) = image.as_chunks::<8>();
+        let mut header = [0; 8];
+        for (word, bytes) in header.iter_mut().zip(words.iter().skip(HEADER)) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        let (halves, _) = image.as_chunks::<4>();
+        let mxcsr = halves
+            .get(MXCSR)
+            .map_or(0, |&bytes| u32::from_le_bytes(bytes));
+        Ok(Self { mxcsr, header })
+    }
+
+    /// XCOMP_BV.
+    #[inline]
+    pub(crate) const fn xcomp_bv(&self) -> u64 {
+        let [_, xcomp_bv, ..] = self.header;
+        xcomp_bv
+    }
+
+    /// Whether it is a `usual` image, of `len` bytes.
+    #[inline]
+    pub(crate) const fn is(&self, usual: &UsualImage, len: usize) -> bool {
+        let [xstate_bv, _, a, b, c, d, e, f] = self.header;
+        let reserved = a | b | c | d | e | f;
+        let refused = xstate_bv & usual.not_in_xstate_bv.bits() | reserved;
+        refused == 0 && self.mxcsr & usual.not_in_mxcsr == 0 && usual.reach <= len
+    }
+}
