@@ -3,14 +3,14 @@
 use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::fault::Fault;
-use fpstate_arch::moved::{MOVABLE, Moved};
+use fpstate_arch::moved::MOVABLE;
 use fpstate_arch::processor::Processor;
 use fpstate_arch::xcr0::Xcr0;
 use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xss::Xss;
 
 use crate::decision::require_host_control;
-use crate::instructions::{RegisterMoves, RestoreInstruction, SaveInstruction, SwitchInstructions};
+use crate::instructions::{BeyondMoves, SwitchInstructions};
 use crate::ownership::{CpuId, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
@@ -41,15 +41,6 @@ pub struct CpuFpu<P> {
     pub(crate) xfd: Xfd,
     pub(crate) instructions: SwitchInstructions,
     pub(crate) control: ControlOwner,
-}
-
-/// The components that moves do not cover, in the registers, since these changed hands last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BeyondMoves {
-    /// Nothing was found out.
-    Unknown,
-    /// They were initial: the restore was by moves.
-    Initial,
 }
 
 impl<P: Processor> CpuFpu<P> {
@@ -215,11 +206,12 @@ impl<P: Processor> CpuFpu<P> {
         let Switch { save, xfd, restore } = switch;
         let mut in_use = None;
         match (save, &mut outgoing) {
-            (Save::Registers { instruction, rfbm }, Some(outgoing)) => {
+            (Save::Registers { rfbm, .. }, Some(outgoing)) => {
                 // Noted before the stores of the registers: the note is read by the next switch, which
                 // may come before those have left the store queue.
                 self.note_save(save, Some(outgoing));
-                in_use = match self.save_registers(instruction, outgoing.save_target(), rfbm) {
+                let (with, area) = (self.instructions, outgoing.save_target());
+                in_use = match with.save_registers(&mut self.processor, area, rfbm) {
                     Ok(in_use) => in_use,
                     Err(fault) => {
                         self.take_back_save(outgoing);
@@ -244,9 +236,9 @@ impl<P: Processor> CpuFpu<P> {
         let mut beyond_moves = BeyondMoves::Unknown;
         if let (
             Restore::Area {
-                instruction,
                 rfbm,
                 error_pointers,
+                ..
             },
             Some(incoming),
         ) = (restore, &incoming)
@@ -255,9 +247,9 @@ impl<P: Processor> CpuFpu<P> {
                 ErrorPointers::Restored => Ok(()),
                 ErrorPointers::LeftAlone => self.processor.overwrite_error_pointers(),
             };
-            let source = incoming.restore_source();
+            let (with, area) = (self.instructions, incoming.restore_source());
             let restored = overwritten
-                .and_then(|()| self.restore_registers(instruction, source, rfbm, in_use));
+                .and_then(|()| with.restore_and_tell(&mut self.processor, area, rfbm, in_use));
             match restored {
                 Ok(found) => beyond_moves = found,
                 Err(fault) => {
@@ -289,47 +281,6 @@ impl<P: Processor> CpuFpu<P> {
             }
             BeyondMoves::Initial | BeyondMoves::Unknown => None,
         }
-    }
-
-    /// Saves by moves or by `instruction`; gives what was in use, if that was found on the way.
-    #[inline(always)]
-    fn save_registers(
-        &mut self,
-        instruction: SaveInstruction,
-        area: &mut [u8],
-        rfbm: ComponentSet,
-    ) -> Result<Option<ComponentSet>, Fault> {
-        let moved = match self.instructions.moves() {
-            RegisterMoves::Never => Moved::NOTHING,
-            RegisterMoves::WhereCovered => {
-                self.processor
-                    .save_by_moves(area, instruction.format(), rfbm)?
-            }
-        };
-        if let Moved::NotCovered { .. } = moved {
-            instruction.execute(&mut self.processor, area, rfbm)?;
-        }
-        Ok(moved.in_use())
-    }
-
-    /// Restores by moves or by `instruction`; `in_use` is what a save has just found in use.
-    #[inline(always)]
-    fn restore_registers(
-        &mut self,
-        instruction: RestoreInstruction,
-        area: &[u8],
-        rfbm: ComponentSet,
-        in_use: Option<ComponentSet>,
-    ) -> Result<BeyondMoves, Fault> {
-        let moved = match self.instructions.moves() {
-            RegisterMoves::Never => Moved::NOTHING,
-            RegisterMoves::WhereCovered => self.processor.restore_by_moves(area, rfbm, in_use)?,
-        };
-        if let Moved::Done { .. } = moved {
-            return Ok(BeyondMoves::Initial);
-        }
-        instruction.execute(&mut self.processor, area, rfbm)?;
-        Ok(BeyondMoves::Unknown)
     }
 
     /// Notes that `switch` was carried out by somebody else.

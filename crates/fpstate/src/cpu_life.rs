@@ -10,9 +10,9 @@ use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xsave_header::Format;
 use fpstate_arch::xss::Xss;
 
-use crate::cpu::{BeyondMoves, CpuFpu};
+use crate::cpu::CpuFpu;
 use crate::decision::require_host_control;
-use crate::instructions::SwitchInstructions;
+use crate::instructions::{BeyondMoves, SwitchInstructions};
 use crate::ownership::Identities;
 use crate::switch::{ControlOwner, RegisterContent};
 use crate::switch_error::SwitchError;

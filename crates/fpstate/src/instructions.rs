@@ -143,6 +143,15 @@ impl core::fmt::Display for Strategy {
     }
 }
 
+/// The components that moves do not cover, in the registers, since these changed hands last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeyondMoves {
+    /// Nothing was found out.
+    Unknown,
+    /// They were initial: the restore was by moves.
+    Initial,
+}
+
 /// The pair of instructions a CPU switches with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SwitchInstructions {
@@ -296,7 +305,7 @@ impl SwitchInstructions {
     ///
     /// # Errors
     /// The fault of the instruction or the moves.
-    #[inline]
+    #[inline(always)]
     pub fn save_registers(
         self,
         processor: &mut impl Processor,
@@ -328,14 +337,28 @@ impl SwitchInstructions {
         rfbm: ComponentSet,
         in_use: Option<ComponentSet>,
     ) -> Result<(), Fault> {
+        self.restore_and_tell(processor, area, rfbm, in_use)
+            .map(drop)
+    }
+
+    /// The same; tells what the registers hold then of what moves do not cover.
+    #[inline(always)]
+    pub(crate) fn restore_and_tell(
+        self,
+        processor: &mut impl Processor,
+        area: &[u8],
+        rfbm: ComponentSet,
+        in_use: Option<ComponentSet>,
+    ) -> Result<BeyondMoves, Fault> {
         let moved = match self.moves {
             RegisterMoves::Never => Moved::NOTHING,
             RegisterMoves::WhereCovered => processor.restore_by_moves(area, rfbm, in_use)?,
         };
-        match moved {
-            Moved::Done { .. } => Ok(()),
-            Moved::NotCovered { .. } => self.restore().execute(processor, area, rfbm),
+        if let Moved::Done { .. } = moved {
+            return Ok(BeyondMoves::Initial);
         }
+        self.restore().execute(processor, area, rfbm)?;
+        Ok(BeyondMoves::Unknown)
     }
 
     /// Whether plain moves are tried first.
