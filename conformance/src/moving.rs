@@ -14,6 +14,8 @@ pub struct MoveCounts {
     pub done: Cell<u64>,
     /// Left to the instructions.
     pub not_covered: Cell<u64>,
+    /// Restores that were not told what is in use: XGETBV(1) is theirs to execute.
+    pub asked: Cell<u64>,
 }
 
 impl MoveCounts {
@@ -65,6 +67,9 @@ impl<P: Processor> Intercept for Moving<P> {
         rfbm: ComponentSet,
         in_use: Option<ComponentSet>,
     ) -> Result<Moved, Fault> {
+        if in_use.is_none() {
+            self.counts.asked.set(self.counts.asked.get() + 1);
+        }
         let moved = self.inner.restore_by_moves(area, rfbm, in_use)?;
         self.counts.note(moved);
         Ok(moved)

@@ -242,6 +242,39 @@ fn a_guest_finds_nothing_of_what_its_host_computed() {
     assert!(counts.done.get() > 20, "{counts:?}");
 }
 
+/// What is in use of a host that was restored by moves is known without XGETBV(1): at most what moves
+/// cover. Not so with APX, whose registers compiled code may use and moves do not cover.
+#[test]
+fn only_a_host_with_apx_is_asked_what_is_in_use_when_its_guest_is_restored() {
+    let mut hosts = (0, 0);
+    for profile in Profile::ALL {
+        let kind = cpus::RecordedCpu::of(*profile);
+        let machine = machine(&kind).with_moves(RegisterMoves::WhereCovered);
+        let counts = Rc::new(MoveCounts::default());
+        let moving = Moving::new(kind.model(), Rc::clone(&counts));
+        let (mut cpu, mut pair) = (machine.start(moving, 0).unwrap(), Pair::new(&machine));
+        let Pair { thread, guest, .. } = &mut pair;
+        thread.restore_before_use(&mut cpu).unwrap();
+        if counts.done.get() == 0 {
+            // This CPU has no XGETBV(1), or its restores leave FIP, FDP and FOP alone.
+            continue;
+        }
+        let before = counts.asked.get();
+        let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+        assert_eq!(entered.unwrap().save, Save::ControlWords, "{}", kind.name);
+        let asked = counts.asked.get() - before;
+        if machine.components().contains(Component::Apx) {
+            hosts.0 += 1;
+            assert_eq!(asked, 1, "{}", kind.name);
+        } else {
+            hosts.1 += 1;
+            assert_eq!(asked, 0, "{}", kind.name);
+        }
+    }
+    let (with_apx, without) = hosts;
+    assert!(with_apx >= 1 && without >= 2, "{hosts:?}");
+}
+
 /// What a restore by moves found is void once somebody else has carried out a switch.
 #[test]
 fn what_a_restore_found_does_not_outlive_it() {

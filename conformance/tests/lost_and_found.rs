@@ -80,6 +80,7 @@ fn a_thread_whose_registers_were_discarded_is_refused_until_it_begins_anew() {
         pair.use_registers(&mut cpu).unwrap();
         let state = pair.thread.own().id();
         cpu.discard_registers();
+        assert!(!pair.thread.is_in_registers_of(&cpu), "{}", kind.name);
         let refused = SwitchError::NotInRegisters {
             state,
             cpu: cpu.id(),

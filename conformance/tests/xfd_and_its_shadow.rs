@@ -4,16 +4,18 @@
 //! Where they do not, Linux skips the next update: #NM in the kernel, or in user mode without end.
 
 use conformance::contents::Contents;
+use conformance::intercept::{Executed, Intercept};
 use conformance::machine::Machine;
 use conformance::on_demand::{
     KIND, TILE_DATA, assert_shadow, cpu, permissions, small_pair, threads_components, use_all,
     use_tiles, xfd,
 };
-use conformance::pair::{Pair, visible};
+use conformance::pair::{Pair, observed, visible};
+use conformance::traced::Traced;
 use fpstate::{
     CpuFpu, DeviceNotAvailable, KernelUse, Offer, Restore, Restoring, ThreadFpu, VmExit,
 };
-use fpstate_arch::{ComponentSet, Fault, Processor, Xcr0, XfdErr, Xss};
+use fpstate_arch::{Component, ComponentSet, Fault, Instruction, Processor, Xcr0, XfdErr, Xss};
 use fpstate_model::ModelCpu;
 
 const NOW: Restoring = Restoring::Now;
@@ -236,4 +238,53 @@ fn an_xfd_that_was_passed_through_is_known_after_the_exit_and_the_hosts_when_the
         thread.save_before_switch(&mut cpu).unwrap();
         two.assert_both_run(&mut cpu, &machine);
     }
+}
+
+/// No WRMSR where the register has the value already.
+#[test]
+fn an_xfd_that_the_guest_writes_reaches_the_register_only_where_it_differs() {
+    let machine = Machine::offered(&KIND);
+    let (mut cpu, mut pair) = (observed(&KIND, &machine, 0), small_pair(&machine));
+    let Pair { thread, guest, .. } = &mut pair;
+    let expansion = guest.expansion(TILE_DATA).unwrap();
+    guest.expand(expansion, machine.memory()).unwrap();
+    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    assert_eq!(cpu.processor().inner().read_xfd(), Ok(NOTHING));
+    cpu.processor().take_trace();
+    for (value, differs) in [
+        (NOTHING, false),
+        (TILE_DATA, true),
+        (TILE_DATA, false),
+        (NOTHING, true),
+    ] {
+        thread.write_guest_xfd(guest, &mut cpu, value).unwrap();
+        let written: &[Executed] = if differs {
+            &[Executed::WriteXfd(xfd(value))]
+        } else {
+            &[]
+        };
+        assert_eq!(cpu.processor().take_trace(), written);
+        assert_eq!(cpu.processor().inner().read_xfd(), Ok(value));
+    }
+}
+
+/// At CPL 3 WRMSR is #GP (SDM 2, WRMSR), though the CPU has the register.
+#[test]
+fn an_xfd_that_is_out_of_reach_is_not_written_whatever_a_state_has_no_room_for() {
+    let enumeration = KIND.enumeration();
+    assert!(enumeration.has(Instruction::Xfd));
+    let mut processor = KIND.model();
+    let user = enumeration.user_components();
+    processor.xsetbv(Xcr0::new(user, user).unwrap()).unwrap();
+    let room = user
+        .difference(enumeration.xfd_components())
+        .without(Component::Pkru);
+    let machine = Machine::user_mode(enumeration, room);
+    let mut cpu = machine.start(Traced::new(processor), 0).unwrap();
+    let mut pair = Pair::new(&machine);
+    let Pair { thread, guest, .. } = &mut pair;
+    thread.enter_guest(guest, &mut cpu, NOW).unwrap();
+    thread.write_guest_xfd(guest, &mut cpu, NOTHING).unwrap();
+    let written = |executed: &Executed| matches!(executed, Executed::WriteXfd(_));
+    assert!(!cpu.processor().take_trace().iter().any(written));
 }

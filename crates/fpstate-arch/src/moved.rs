@@ -38,3 +38,25 @@ impl Moved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_in_use_is_told_whether_or_not_something_was_moved() {
+        let in_use = MOVABLE;
+        for (moved, told) in [
+            (Moved::Done { in_use }, Some(in_use)),
+            (
+                Moved::NotCovered {
+                    in_use: Some(in_use),
+                },
+                Some(in_use),
+            ),
+            (Moved::NOTHING, None),
+        ] {
+            assert_eq!(moved.in_use(), told);
+        }
+    }
+}

@@ -735,6 +735,37 @@ mod tests {
         }
     }
 
+    /// SDM 1, 13.8.1: a standard area gives MXCSR whatever XSTATE_BV is; FXRSTOR takes every register.
+    #[test]
+    fn where_control_words_are_kept_nothing_else_is_left_in_any_format() {
+        let cpu = avx_cpu();
+        let stale = LegacyRegion {
+            fcw: 0x27f,
+            mxcsr: Mxcsr::from_bits(0x1fa0),
+            xmm: [[0x11; 16]; 16],
+            ..LegacyRegion::INITIAL
+        };
+        for layout in [
+            Layout::fxsave(&cpu).unwrap(),
+            Layout::standard(&cpu, cpu.components()).unwrap(),
+            Layout::compacted(&cpu, cpu.components()).unwrap(),
+        ] {
+            for (mxcsr, fcw) in [(0x1f80, 0x37f), (0x9fc0, 0x37f), (0x1f80, 0x27f)] {
+                let mut memory = Memory([0; 1024]);
+                let mut area = XsaveArea::new(layout, &mut memory.0[..]).unwrap();
+                area.set_legacy(&stale, 0xffff).unwrap();
+                let mxcsr = Mxcsr::from_bits(mxcsr);
+                area.keep_control_words(mxcsr, fcw);
+                let expected = LegacyRegion {
+                    fcw,
+                    mxcsr,
+                    ..LegacyRegion::INITIAL
+                };
+                assert_eq!(area.legacy(), expected, "{:?}", layout.format());
+            }
+        }
+    }
+
     #[test]
     fn components_are_initialised_without_the_others() {
         let cpu = avx_cpu();

@@ -579,6 +579,50 @@ mod tests {
     }
 
     #[test]
+    fn moves_are_tried_with_xsave_and_where_a_restore_leaves_no_error_pointers() {
+        use RegisterMoves::{Never, WhereCovered};
+        // AMD without XSaveErPtr, CPUID.80000008H:EBX[2] (APM 2, 11.5).
+        let amd = |xsave: u32| {
+            Enumeration::read(move |leaf, subleaf| match (leaf, subleaf) {
+                (0, _) => CpuidRegisters {
+                    ebx: u32::from_le_bytes(*b"Auth"),
+                    ..Default::default()
+                },
+                (1, _) => CpuidRegisters {
+                    ecx: xsave << 26,
+                    edx: 1 << 24,
+                    ..Default::default()
+                },
+                (0xd, 0) => CpuidRegisters {
+                    eax: 3,
+                    ..Default::default()
+                },
+                _ => CpuidRegisters::default(),
+            })
+        };
+        for (cpu, possible) in [
+            (cpu(1, 0), WhereCovered),
+            (cpu(0, 0), Never),
+            (amd(1), Never),
+            (amd(0), Never),
+        ] {
+            let instructions = SwitchInstructions::for_ring0(&cpu);
+            assert_eq!(instructions.with_moves(WhereCovered).moves(), possible);
+            assert_eq!(instructions.with_moves(Never).moves(), Never);
+        }
+    }
+
+    #[test]
+    fn an_instruction_that_cannot_be_used_is_named_beside_the_best_that_can() {
+        let cpu = cpu(1, 0x7);
+        let refused = SwitchInstructions::for_ring0(&cpu).with_save(&cpu, SaveInstruction::Xsaves);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "XSAVES cannot be used here; the best that can is XSAVEC"
+        );
+    }
+
+    #[test]
     fn each_instruction_is_shown_as_the_manual_writes_it() {
         for (shown, sentence) in [
             (SaveInstruction::Fxsave.to_string(), "FXSAVE"),

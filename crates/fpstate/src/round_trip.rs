@@ -185,3 +185,67 @@ impl fmt::Display for Case {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::recorded_cpu::emerald_rapids;
+    use core::error::Error as _;
+    use std::string::ToString;
+
+    #[repr(align(64))]
+    struct Memory([u8; 1024]);
+
+    #[test]
+    fn where_x87_is_live_st0_is_one_and_alone_in_use() {
+        let cpu = emerald_rapids().enumeration();
+        let layout = Layout::standard(&cpu, ComponentSet::LEGACY).unwrap();
+        let mut memory = Memory([0; 1024]);
+        let bytes = fill(layout, &mut memory.0, ComponentSet::LEGACY).unwrap();
+        let legacy = LegacyRegion::from_bytes(bytes.first_chunk().unwrap());
+        // SDM 1, 8.1.2 and 8.1.3: ST0 is the physical register whose number is TOP, bits 13:11 of FSW.
+        let top = (legacy.fsw & 0x3800) >> 11;
+        assert_eq!(legacy.ftw.bits(), 1 << top);
+        // SDM 1, 4.2.2 and 4.8: exponent 3FFFH, explicit integer bit.
+        let one = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f];
+        assert_eq!(legacy.st[0][..10], one);
+    }
+
+    #[test]
+    fn what_kept_a_measurement_from_being_taken_is_named_with_its_source() {
+        let (found, needed) = (64, 832);
+        let component = Component::Avx;
+        for (error, sentence, source) in [
+            (
+                CalibrationError::Scratch(AreaError::TooShort { found, needed }),
+                "scratch area of 64 bytes; the layout needs 832",
+                AreaError::TooShort { found, needed }.to_string(),
+            ),
+            (
+                CalibrationError::Layout(LayoutError::WithoutLength { component }),
+                "CPUID leaf 0DH: CPUID lists AVX with a length of 0 bytes",
+                LayoutError::WithoutLength { component }.to_string(),
+            ),
+            (
+                CalibrationError::Fault(Fault::DeviceNotAvailable),
+                "the processor refused: #NM: component disabled",
+                Fault::DeviceNotAvailable.to_string(),
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+            assert_eq!(error.source().map(ToString::to_string), Some(source));
+        }
+    }
+
+    #[test]
+    fn each_case_is_shown_by_what_is_live() {
+        let shown = Case::ALL.map(|case| case.to_string());
+        let sentences = [
+            "SSE+AVX live",
+            "all that moves cover live",
+            "x87+SSE+AVX live",
+        ];
+        assert_eq!(shown, sentences);
+    }
+}

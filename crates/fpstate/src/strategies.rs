@@ -105,8 +105,7 @@ impl<'e> Strategies<'e> {
         let Strategy { save, moves } = strategy;
         let best = self.best.save();
         let refused = StrategyError::Instruction { save, best };
-        let legacy = |save| save == SaveInstruction::Fxsave;
-        if legacy(save) != legacy(best) {
+        if (save == SaveInstruction::Fxsave) != (best == SaveInstruction::Fxsave) {
             return Err(refused);
         }
         let instructions = self.best.with_save(self.enumeration, save);
@@ -209,3 +208,42 @@ impl fmt::Display for StrategyError {
 }
 
 impl core::error::Error for StrategyError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn why_a_strategy_is_refused_is_said_with_what_would_do() {
+        let save = SaveInstruction::Xsave;
+        let lost = ComponentSet::only(Component::CetU);
+        for (error, sentence) in [
+            (
+                StrategyError::Instruction {
+                    save,
+                    best: SaveInstruction::Fxsave,
+                },
+                "XSAVE cannot be used here; the best that can is FXSAVE",
+            ),
+            (
+                StrategyError::WouldLose { save, lost },
+                "XSAVE does not save CET_U, which IA32_XSS has",
+            ),
+            (
+                StrategyError::Format {
+                    found: Format::Standard,
+                    needed: Format::Compacted,
+                },
+                "an instruction for the standard format; the areas have the compacted one",
+            ),
+            (
+                StrategyError::Moves { save },
+                "no plain moves before XSAVE on this CPU",
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}
