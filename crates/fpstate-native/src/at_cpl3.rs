@@ -161,16 +161,16 @@ impl AtCpl3 {
         area: &[u8],
         rfbm: ComponentSet,
     ) -> Result<ComponentSet, Fault> {
-        require_alignment(area, XSAVE_ALIGNMENT)?;
-        let image = Judged::of(area)?;
-        let asked = (image.xcomp_bv(), rfbm);
-        let usual = self.usual.get(asked, || {
-            usual_image(&mut self.reach, &self.conditions, self.own, asked)
-        });
-        match usual {
-            Some(usual) if image.is(usual, area.len()) => Ok(usual.restored),
-            Some(_) | None => self.judge_restore(area, rfbm),
+        if let Some(image) = Judged::of(area)
+            && let asked = (image.xcomp_bv(), rfbm)
+            && let Some(usual) = self.usual.get(asked, || {
+                usual_image(&mut self.reach, &self.conditions, self.own, asked)
+            })
+            && image.is(usual, area.len())
+        {
+            return Ok(usual.restored);
         }
+        self.judge_restore(area, rfbm)
     }
 
     /// The same, of any image.
@@ -178,6 +178,7 @@ impl AtCpl3 {
     #[inline(never)]
     fn judge_restore(&mut self, area: &[u8], rfbm: ComponentSet) -> Result<ComponentSet, Fault> {
         self.require(Instruction::Xsave)?;
+        require_alignment(area, XSAVE_ALIGNMENT)?;
         let header = self.reach.require_restore(area, rfbm)?;
         self.conditions.check(legacy_region(area)?, &header, rfbm)?;
         let loaded = rfbm.intersection(header.xstate_bv).difference(self.own);

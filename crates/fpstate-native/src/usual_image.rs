@@ -3,9 +3,11 @@
 //! A thread and its guest are restored again and again under one RFBM, from images of one XCOMP_BV.
 //! What these two say is found out once; an image that differs in anything else is judged whole.
 
-use fpstate_arch::{ComponentSet, Fault};
+use fpstate_arch::ComponentSet;
 
+use crate::reach::require_alignment;
 use crate::recent::Recent;
+use crate::xsave_family::XSAVE_ALIGNMENT;
 
 /// XCOMP_BV and RFBM.
 pub(crate) type Asked = (u64, ComponentSet);
@@ -42,13 +44,11 @@ const HEADER: usize = 64;
 const LEN: usize = 576;
 
 impl Judged {
-    /// Of an image that has a whole header.
+    /// Of an area that is aligned and has a whole header.
     #[inline]
-    pub(crate) fn of(area: &[u8]) -> Result<Self, Fault> {
-        let image = area.first_chunk::<LEN>().ok_or(Fault::OutsideArea {
-            reach: LEN,
-            len: area.len(),
-        })?;
+    pub(crate) fn of(area: &[u8]) -> Option<Self> {
+        require_alignment(area, XSAVE_ALIGNMENT).ok()?;
+        let image = area.first_chunk::<LEN>()?;
         let (words, _) = image.as_chunks::<8>();
         let mut header = [0; 8];
         for (word, bytes) in header.iter_mut().zip(words.iter().skip(HEADER)) {
@@ -58,7 +58,7 @@ impl Judged {
         let mxcsr = halves
             .get(MXCSR)
             .map_or(0, |&bytes| u32::from_le_bytes(bytes));
-        Ok(Self { mxcsr, header })
+        Some(Self { mxcsr, header })
     }
 
     /// XCOMP_BV.

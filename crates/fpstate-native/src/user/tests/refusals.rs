@@ -210,9 +210,12 @@ fn without_an_xcr0_not_even_the_initial_configuration_is_restored() {
     with_xsave(|mut cpu, mut area, _| {
         cpu.cpu.conditions.xcr0 = ComponentSet::EMPTY;
         area.set_header(&XsaveHeader::standard(ComponentSet::EMPTY));
+        let refused = Err(Fault::InvalidOpcode);
         for _ in 0..2 {
-            let refused = Err(Fault::InvalidOpcode);
             assert_eq!(cpu.xrstor(area.bytes(), ComponentSet::LEGACY), refused);
         }
+        let (short, misaligned) = (&area.bytes()[..575], &area.bytes()[8..]);
+        assert_eq!(cpu.xrstor(short, ComponentSet::LEGACY), refused);
+        assert_eq!(cpu.xrstor(misaligned, ComponentSet::LEGACY), refused);
     });
 }
