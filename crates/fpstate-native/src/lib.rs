@@ -105,6 +105,7 @@ pub mod timestamp;
 pub mod user;
 #[cfg(target_arch = "x86_64")]
 mod usual_image;
+#[cfg(target_arch = "x86_64")]
 mod xrstor_conditions;
 #[cfg(target_arch = "x86_64")]
 pub mod xsave_family;
