@@ -41,8 +41,8 @@
 //! * `recent` - the last two answers to a question
 //! * [`register_moves`] - saves and restores by plain moves
 //! * [`ring0`] - [`Ring0Processor`], for a kernel or a hypervisor
-//! * `usual_image` - images that need no second look before XRSTOR
 //! * `xrstor_conditions` - what makes XRSTOR raise #GP
+//! * `usual_image` - images that need no second look before XRSTOR
 //! * `at_cpl3` - what the two processors below know of their CPU, and refuse
 //! * [`live`] - [`LiveProcessor`], for a process whose calls preserve no extended register
 //! * `hand_over` - registers that outlive a function call where the compiler uses them too

@@ -4,9 +4,12 @@
 //! What these two say is found out once; an image that differs in anything else is judged whole.
 
 use fpstate_arch::ComponentSet;
+use fpstate_arch::legacy_region::LEGACY_REGION_LEN;
+use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
 
 use crate::reach::require_alignment;
 use crate::recent::Recent;
+use crate::xrstor_conditions::mxcsr_in;
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
 /// XCOMP_BV and RFBM.
@@ -38,26 +41,20 @@ pub(crate) struct Judged {
     header: [u64; 8],
 }
 
-/// Offset of MXCSR in 32-bit words; of the header, and its end, in 64-bit words.
-const MXCSR: usize = 6;
-const HEADER: usize = 64;
-const LEN: usize = 576;
-
 impl Judged {
     /// Of an area that is aligned and has a whole header.
     #[inline]
     pub(crate) fn of(area: &[u8]) -> Option<Self> {
         require_alignment(area, XSAVE_ALIGNMENT).ok()?;
-        let image = area.first_chunk::<LEN>()?;
-        let (words, _) = image.as_chunks::<8>();
+        let legacy = area.first_chunk::<LEGACY_REGION_LEN>()?;
+        let (words, _) = area
+            .get(LEGACY_REGION_LEN..EXTENDED_REGION_OFFSET)?
+            .as_chunks::<8>();
         let mut header = [0; 8];
-        for (word, bytes) in header.iter_mut().zip(words.iter().skip(HEADER)) {
+        for (word, bytes) in header.iter_mut().zip(words) {
             *word = u64::from_le_bytes(*bytes);
         }
-        let (halves, _) = image.as_chunks::<4>();
-        let mxcsr = halves
-            .get(MXCSR)
-            .map_or(0, |&bytes| u32::from_le_bytes(bytes));
+        let mxcsr = mxcsr_in(legacy).bits();
         Some(Self { mxcsr, header })
     }
 
