@@ -168,7 +168,10 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     /// while it is disabled (SDM 1, 13.14).
     #[inline]
     pub(crate) const fn loaded(&mut self) {
-        self.set_aside = ComponentSet::EMPTY;
+        // Seldom: a store is one that the next move of the state waits for.
+        if !self.set_aside.is_empty() {
+            self.set_aside = ComponentSet::EMPTY;
+        }
     }
 
     /// Writes the header: `xstate_bv` as given, XCOMP_BV as the layout has it, zeroes.

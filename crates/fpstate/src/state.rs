@@ -364,8 +364,14 @@ impl<'e, S: AreaStorage> Fpstate<'e, S> {
     }
 
     /// Notes that the state is in use in `cpu`'s registers from here on.
-    pub(crate) const fn in_use_on(&mut self, cpu: CpuId) {
+    pub(crate) fn in_use_on(&mut self, cpu: CpuId) {
         match self.residence {
+            // The CPU that is noted is not written again: the wide load that moves the state back would
+            // wait for the narrow store.
+            Residence::MemoryAndRegisters(last) if last == cpu => {
+                self.area.loaded();
+                self.residence = Residence::Registers(last);
+            }
             Residence::Memory | Residence::MemoryAndRegisters(_) | Residence::Registers(_) => {
                 self.area.loaded();
                 self.residence = Residence::Registers(cpu);
