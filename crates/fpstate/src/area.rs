@@ -168,7 +168,7 @@ impl<'e, S: AreaStorage> XsaveArea<'e, S> {
     /// while it is disabled (SDM 1, 13.14).
     #[inline]
     pub(crate) const fn loaded(&mut self) {
-        // Seldom: a store is one that the next move of the state waits for.
+        // Stored only where it is not empty already: a store is what the next move of the state waits for.
         if !self.set_aside.is_empty() {
             self.set_aside = ComponentSet::EMPTY;
         }
