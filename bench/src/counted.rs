@@ -93,4 +93,9 @@ impl<P: Processor> Processor for Counted<'_, P> {
         });
         Ok(moved)
     }
+
+    #[inline]
+    fn told_by_xinuse(&self) -> ComponentSet {
+        self.inner.told_by_xinuse()
+    }
 }

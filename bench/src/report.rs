@@ -66,6 +66,8 @@ pub struct Strategy {
     pub restore_instruction: String,
     /// Whether plain moves are tried first.
     pub register_moves: &'static str,
+    /// Which components what restores is asked for.
+    pub restored: &'static str,
     /// Who chose.
     pub chosen_by: String,
 }

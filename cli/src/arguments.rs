@@ -309,7 +309,7 @@ mod tests {
             (
                 &["fpstate", "run", "--switch-by", "rdpkru"],
                 "invalid value 'rdpkru' for '--switch-by <HOW>' [possible values: auto, cpuid, xsave, \
-                 xsaveopt, xsavec, xsaves, moves, moves+xsave, moves+xsaveopt, moves+xsavec, moves+xsaves]",
+                 xsaveopt, xsavec, xsaves, all, all+xsave, all+xsaveopt, all+xsavec, all+xsaves, moves, moves+xsave, moves+xsaveopt, moves+xsavec, moves+xsaves]",
             ),
             (&["fpstate", "walk"], "unrecognized subcommand 'walk'"),
         ] {

@@ -384,11 +384,18 @@ fn each_way_to_switch_is_shown_and_only_this_machine_is_measured() {
     let switching = &report["switching"];
     assert_eq!(
         switching["ring0"],
-        serde_json::json!(["XSAVES", "moves+XSAVES"])
+        serde_json::json!(["XSAVES", "all+XSAVES", "moves+XSAVES"])
     );
     assert_eq!(
         switching["user_mode"],
-        serde_json::json!(["XSAVEC", "XSAVE", "moves+XSAVEC", "moves+XSAVE"])
+        serde_json::json!([
+            "XSAVEC",
+            "XSAVE",
+            "all+XSAVEC",
+            "all+XSAVE",
+            "moves+XSAVEC",
+            "moves+XSAVE"
+        ])
     );
     assert_eq!(switching["strategy"], "XSAVEC");
     assert_eq!(switching["strategy_by"], "CPUID");

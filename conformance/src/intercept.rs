@@ -166,6 +166,10 @@ macro_rules! processor_by_intercept {
                 $crate::intercept::Intercept::restore_by_moves(self, area, rfbm, in_use)
             }
 
+            fn told_by_xinuse(&self) -> ComponentSet {
+                self.inner.told_by_xinuse()
+            }
+
             fn write_xfd(&mut self, xfd: fpstate_arch::Xfd) -> Result<(), Fault> {
                 self.note($crate::intercept::Executed::WriteXfd(xfd));
                 self.wrmsr_xfd(xfd)

@@ -13,8 +13,8 @@ use crate::intercept::{Intercept, processor_by_intercept};
 pub enum Purchase {
     /// A save by an instruction.
     Save(SaveInstruction),
-    /// A restore by an instruction.
-    Restore(RestoreInstruction),
+    /// A restore by an instruction, of these components.
+    Restore(RestoreInstruction, ComponentSet),
     /// A save by moves, with what was in use.
     MovedOut(ComponentSet, Format),
     /// A restore by moves.
@@ -79,7 +79,7 @@ impl<P: Processor> Intercept for Priced<P> {
         area: &[u8],
         rfbm: ComponentSet,
     ) -> Result<(), Fault> {
-        self.pay(Purchase::Restore(instruction));
+        self.pay(Purchase::Restore(instruction, rfbm));
         instruction.execute(&mut self.inner, area, rfbm)
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use fpstate::calibration::Limits;
 use fpstate::{
-    CalibrationError, Offer, RegisterMoves, SaveInstruction, Strategies, Strategy, StrategyError,
+    CalibrationError, Offer, SaveInstruction, Strategies, Strategy, StrategyError,
     SwitchInstructions,
 };
 use fpstate_arch::{CpuidRegisters, Enumeration};
@@ -20,19 +20,27 @@ pub enum SwitchBy {
     Cpuid,
     /// The caller: this instruction, without moves.
     Instruction(SaveInstruction),
+    /// The caller: this instruction, or the one that CPUID chooses; what restores for it is asked for every
+    /// component that is switched.
+    All(Option<SaveInstruction>),
     /// The caller: plain moves, and before this instruction, or the one that CPUID chooses.
     Moves(Option<SaveInstruction>),
 }
 
 impl SwitchBy {
     /// Each that has a name. FXSAVE alone has none: it would lose what the CPU has enabled.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Auto,
         Self::Cpuid,
         Self::Instruction(SaveInstruction::Xsave),
         Self::Instruction(SaveInstruction::Xsaveopt),
         Self::Instruction(SaveInstruction::Xsavec),
         Self::Instruction(SaveInstruction::Xsaves),
+        Self::All(None),
+        Self::All(Some(SaveInstruction::Xsave)),
+        Self::All(Some(SaveInstruction::Xsaveopt)),
+        Self::All(Some(SaveInstruction::Xsavec)),
+        Self::All(Some(SaveInstruction::Xsaves)),
         Self::Moves(None),
         Self::Moves(Some(SaveInstruction::Xsave)),
         Self::Moves(Some(SaveInstruction::Xsaveopt)),
@@ -40,7 +48,7 @@ impl SwitchBy {
         Self::Moves(Some(SaveInstruction::Xsaves)),
     ];
 
-    /// Its name on a command line: `auto`, `xsavec`, `moves+xsavec`.
+    /// Its name on a command line: `auto`, `xsavec`, `all+xsavec`, `moves+xsavec`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         use SaveInstruction::{Fxsave, Xsave, Xsavec, Xsaveopt, Xsaves};
@@ -52,6 +60,12 @@ impl SwitchBy {
             Self::Instruction(Xsaveopt) => "xsaveopt",
             Self::Instruction(Xsavec) => "xsavec",
             Self::Instruction(Xsaves) => "xsaves",
+            Self::All(None) => "all",
+            Self::All(Some(Fxsave)) => "all+fxsave",
+            Self::All(Some(Xsave)) => "all+xsave",
+            Self::All(Some(Xsaveopt)) => "all+xsaveopt",
+            Self::All(Some(Xsavec)) => "all+xsavec",
+            Self::All(Some(Xsaves)) => "all+xsaves",
             Self::Moves(None) => "moves",
             Self::Moves(Some(Fxsave)) => "moves+fxsave",
             Self::Moves(Some(Xsave)) => "moves+xsave",
@@ -72,7 +86,9 @@ impl SwitchBy {
                 instructions: host.calibrate(Limits::USUAL)?.instructions(),
                 by: ChosenBy::Calibration,
             }),
-            Self::Cpuid | Self::Instruction(_) | Self::Moves(_) => Ok(self.of(&strategies)?),
+            Self::Cpuid | Self::Instruction(_) | Self::All(_) | Self::Moves(_) => {
+                Ok(self.of(&strategies)?)
+            }
         }
     }
 
@@ -83,12 +99,12 @@ impl SwitchBy {
     pub fn of(self, strategies: &Strategies<'_>) -> Result<Chosen, StrategyError> {
         let best = strategies.by_cpuid().save();
         let (strategy, by) = match self {
-            Self::Auto | Self::Cpuid => (alone(best), ChosenBy::Cpuid),
-            Self::Instruction(save) => (alone(save), ChosenBy::Caller),
+            Self::Auto | Self::Cpuid => (Strategy::alone(best), ChosenBy::Cpuid),
+            Self::Instruction(save) => (Strategy::alone(save), ChosenBy::Caller),
+            Self::All(save) => (Strategy::of_all(save.unwrap_or(best)), ChosenBy::Caller),
             Self::Moves(save) => {
-                let moves = RegisterMoves::WhereCovered;
-                let save = save.unwrap_or(best);
-                (Strategy { save, moves }, ChosenBy::Caller)
+                let strategy = Strategy::behind_moves(save.unwrap_or(best));
+                (strategy, ChosenBy::Caller)
             }
         };
         let instructions = strategies.forced(strategy)?;
@@ -106,11 +122,13 @@ impl SwitchBy {
         cpu: &Enumeration,
     ) -> Result<Vec<(u32, u32, CpuidRegisters)>, StrategyError> {
         let hidden = match self {
-            Self::Auto | Self::Cpuid | Self::Moves(None) => 0,
-            Self::Instruction(save) | Self::Moves(Some(save)) => {
+            Self::Auto | Self::Cpuid | Self::All(None) | Self::Moves(None) => 0,
+            Self::Instruction(save) | Self::All(Some(save)) | Self::Moves(Some(save)) => {
                 let best = SwitchInstructions::for_ring0(cpu).save();
                 let unmoved = Strategies::for_ring0(&Offer::for_ring0(cpu));
-                if let Err(StrategyError::Instruction { .. }) = unmoved.forced(alone(save)) {
+                if let Err(StrategyError::Instruction { .. }) =
+                    unmoved.forced(Strategy::alone(save))
+                {
                     return Err(StrategyError::Instruction { save, best });
                 }
                 better_than(save)
@@ -150,11 +168,6 @@ const fn better_than(save: SaveInstruction) -> u32 {
         SaveInstruction::Xsaveopt => XSAVES | XSAVEC,
         SaveInstruction::Xsave | SaveInstruction::Fxsave => XSAVES | XSAVEC | XSAVEOPT,
     }
-}
-
-const fn alone(save: SaveInstruction) -> Strategy {
-    let moves = RegisterMoves::Never;
-    Strategy { save, moves }
 }
 
 /// Who decided.
@@ -243,7 +256,7 @@ mod tests {
             let offer = Offer::for_ring0(&cpu);
             let chosen = SwitchBy::Instruction(save).of(&Strategies::for_ring0(&offer));
             let chosen = chosen.unwrap();
-            assert_eq!(chosen.instructions.strategy(), alone(save));
+            assert_eq!(chosen.instructions.strategy(), Strategy::alone(save));
             assert_eq!(chosen.instructions, offer.instructions());
             assert_eq!(chosen.by, ChosenBy::Caller);
             assert_eq!(offer.contradiction(), None);

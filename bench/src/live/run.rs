@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use fpstate::RegisterMoves;
+use fpstate::{RegisterMoves, RestoreMask};
 use fpstate_engine::footprint::LiveHeapBytes;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
@@ -289,6 +289,10 @@ fn strategy(cpu: &ThisCpu) -> Strategy {
         register_moves: match instructions.moves() {
             RegisterMoves::Never => "never",
             RegisterMoves::WhereCovered => "where they cover what is live",
+        },
+        restored: match instructions.mask() {
+            RestoreMask::Switched => "all",
+            RestoreMask::InUse => "in use before or after",
         },
         chosen_by: cpu.chosen_by().to_string(),
     }

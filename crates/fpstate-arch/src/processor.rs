@@ -1,10 +1,10 @@
 //! `Processor`: one method per instruction.
 
-use crate::component::ComponentSet;
+use crate::component::{Component, ComponentSet};
 use crate::cpuid::CpuidRegisters;
 use crate::fault::Fault;
 use crate::legacy_region::Mxcsr;
-use crate::moved::Moved;
+use crate::moved::{MOVABLE, Moved};
 use crate::pkru::Pkru;
 use crate::xcr0::Xcr0;
 use crate::xfd::{Xfd, XfdErr};
@@ -14,8 +14,8 @@ use crate::xss::Xss;
 /// A logical processor's extended state and the instructions that move it.
 ///
 /// Every contact of the library with hardware is a method of this trait; each method is one
-/// instruction of the manual and has its conditions, but for the two at the end, which do by plain moves
-/// what an instruction does by microcode. Areas are byte slices:
+/// instruction of the manual and has its conditions, but for the three at the end: two do by plain moves
+/// what an instruction does by microcode, and one is about what the CPU tells. Areas are byte slices:
 ///
 /// * byte 0 is at an address that is a multiple of 64 (16 for FXSAVE and FXRSTOR); otherwise the
 ///   method returns [`Fault::GeneralProtection`], as the instruction does;
@@ -190,7 +190,7 @@ pub trait Processor {
     fn tilerelease(&mut self) -> Result<(), Fault>;
 
     /// Stores what XSAVEC (for [`Format::Compacted`]) or XSAVEOPT (for [`Format::Standard`]) of
-    /// `rfbm` would, by XGETBV(1), STMXCSR and plain moves: an image that every restoring
+    /// `rfbm` would, by XGETBV(1), STMXCSR and plain moves, x87 by FXSAVE64: an image that every restoring
     /// instruction takes. Nothing is written where a component of `rfbm` is in use that moves
     /// do not cover, or may be without XGETBV(1) telling.
     ///
@@ -209,7 +209,7 @@ pub trait Processor {
         Ok(Moved::NOTHING)
     }
 
-    /// Loads what XRSTOR of `rfbm` would, by plain moves and LDMXCSR. Nothing is loaded where the
+    /// Loads what XRSTOR of `rfbm` would, by plain moves and LDMXCSR, x87 by FXRSTOR64. Nothing is loaded where the
     /// image has a component that moves do not cover, or such a one of `rfbm` is in use: `in_use`
     /// says what is, as a save just found it; without it XGETBV(1) is asked.
     ///
@@ -225,5 +225,13 @@ pub trait Processor {
     ) -> Result<Moved, Fault> {
         let _ = (area, rfbm, in_use);
         Ok(Moved::NOTHING)
+    }
+
+    /// Components of which a 0 in XGETBV(1), or in XSTATE_BV after a save, says everything: to restore
+    /// them as initial would change nothing. SSE is never one, for MXCSR is judged apart from it. x87
+    /// is one where nobody minds the FIP, FDP and FOP of the last owner, or where they are 0 too.
+    #[inline]
+    fn told_by_xinuse(&self) -> ComponentSet {
+        MOVABLE.without(Component::Sse)
     }
 }

@@ -162,15 +162,21 @@ impl AtCpl3 {
         rfbm: ComponentSet,
     ) -> Result<ComponentSet, Fault> {
         if let Some(image) = Judged::of(area)
-            && let asked = (image.xcomp_bv(), rfbm)
+            && let asked = (image.xcomp_bv(), rfbm.union(self.left_out_at_times()))
             && let Some(usual) = self.usual.get(asked, || {
                 usual_image(&mut self.reach, &self.conditions, self.own, asked)
             })
             && image.is(usual, area.len())
         {
-            return Ok(usual.restored);
+            return Ok(rfbm.intersection(self.own));
         }
         self.judge_restore(area, rfbm)
+    }
+
+    /// What a caller asks for or not, as it finds it initial.
+    #[inline]
+    const fn left_out_at_times(&self) -> ComponentSet {
+        self.plans.told_by_xinuse().intersection(self.own)
     }
 
     /// The same, of any image.
@@ -253,7 +259,6 @@ fn usual_image(
         not_in_xstate_bv: ComponentSet::from_bits(!room.bits()).union(withheld),
         not_in_mxcsr: !conditions.mxcsr_mask,
         reach: reach.of_restore(&header, rfbm),
-        restored: rfbm.intersection(own),
     })
 }
 

@@ -80,6 +80,9 @@ pub mod extended_control;
 pub mod fxsave;
 #[cfg(target_arch = "x86_64")]
 mod hand_over;
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod instruction_costs;
 #[cfg(target_arch = "x86_64")]
 pub mod live;
 #[cfg(target_arch = "x86_64")]

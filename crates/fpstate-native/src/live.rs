@@ -214,6 +214,11 @@ impl Processor for LiveProcessor {
         // just found; a wrong answer is wrong contents of registers, which is 5.
         Ok(unsafe { restore_by_moves(area.as_ptr(), plan, in_use, known) }.moved())
     }
+
+    #[inline]
+    fn told_by_xinuse(&self) -> ComponentSet {
+        self.cpu.plans.told_by_xinuse()
+    }
 }
 
 #[cfg(test)]

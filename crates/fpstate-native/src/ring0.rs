@@ -378,6 +378,10 @@ impl Processor for Ring0Processor {
         // just found; a wrong answer is wrong contents of registers, which is 5.
         Ok(unsafe { restore_by_moves(area.as_ptr(), plan, in_use, known) }.moved())
     }
+
+    fn told_by_xinuse(&self) -> ComponentSet {
+        self.plans.told_by_xinuse()
+    }
 }
 
 #[cfg(test)]

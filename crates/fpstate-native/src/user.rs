@@ -271,6 +271,10 @@ impl Processor for UserProcessor<'_> {
         outcome.map(Outcome::moved)
     }
 
+    fn told_by_xinuse(&self) -> ComponentSet {
+        self.cpu.plans.told_by_xinuse()
+    }
+
     fn tilerelease(&mut self) -> Result<(), Fault> {
         if !self.handed_over().contains_all(ComponentSet::TILES) {
             return Err(Fault::InvalidOpcode);

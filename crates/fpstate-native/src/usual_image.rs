@@ -12,7 +12,7 @@ use crate::recent::Recent;
 use crate::xrstor_conditions::mxcsr_in;
 use crate::xsave_family::XSAVE_ALIGNMENT;
 
-/// XCOMP_BV and RFBM.
+/// XCOMP_BV, and RFBM with what is left out of it now and then: the answer holds for less too.
 pub(crate) type Asked = (u64, ComponentSet);
 
 /// Images of one XCOMP_BV under one RFBM that XRSTOR takes.
@@ -24,8 +24,6 @@ pub(crate) struct UsualImage {
     pub(crate) not_in_mxcsr: u32,
     /// Bytes that XRSTOR may touch.
     pub(crate) reach: usize,
-    /// What of RFBM is restored.
-    pub(crate) restored: ComponentSet,
 }
 
 /// Of the last two questions; `None` where every image is judged whole.

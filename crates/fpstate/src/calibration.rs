@@ -4,10 +4,11 @@ use core::fmt;
 
 use fpstate_arch::processor::Processor;
 
-use crate::instructions::{RegisterMoves, Strategy, SwitchInstructions};
+use crate::instructions::SwitchInstructions;
 use crate::layout::LayoutError;
 use crate::round_trip::{CalibrationError, Case, Stand};
 use crate::strategies::Strategies;
+use crate::strategy::{RegisterMoves, Strategy};
 
 /// When another strategy is taken than the one that CPUID alone would choose. All in percent of what that
 /// one costs.
@@ -17,8 +18,8 @@ pub struct Limits {
     pub gain: u8,
     /// In no case may it cost more than this.
     pub loss: u8,
-    /// In place of `loss`, where moves are tried in vain: that costs an XGETBV(1) at each save.
-    pub in_vain: u8,
+    /// In place of `loss` for moves where x87 is live.
+    pub x87: u8,
 }
 
 impl Limits {
@@ -26,11 +27,11 @@ impl Limits {
     pub const USUAL: Self = Self {
         gain: 5,
         loss: 2,
-        in_vain: 15,
+        x87: 15,
     };
     /// No state that was measured costs noticeably more than by CPUID's choice.
     pub const STRICT: Self = Self {
-        in_vain: 2,
+        x87: 2,
         ..Self::USUAL
     };
 
@@ -41,7 +42,7 @@ impl Limits {
         let moves = candidate.strategy().moves;
         let dearer = Case::ALL.into_iter().find(|case| {
             let allowed = match (case, moves) {
-                (Case::X87, RegisterMoves::WhereCovered) => self.in_vain,
+                (Case::X87, RegisterMoves::WhereCovered) => self.x87,
                 (Case::Typical | Case::Movable | Case::X87, _) => self.loss,
             };
             is_dearer(candidate.cycles(*case), by_cpuid.cycles(*case), allowed)
@@ -119,8 +120,8 @@ impl Measured {
 
 /// Measurements of each candidate in each case; between two of them all the others have their turn.
 pub const ROUNDS: usize = 9;
-/// Three instructions at most can stand in for each other, each with and without moves.
-const MOST: usize = 6;
+/// Three instructions at most can stand in for each other, each in three ways.
+const MOST: usize = 9;
 
 /// What the candidates cost, and which of them it is to be. A plain value: it can be stored, and given to
 /// [`bring_up`](crate::CpuFpu::bring_up) on other CPUs of the same kind.
@@ -189,8 +190,8 @@ impl Strategies<'_> {
     }
 
     /// Measures each of them on `processor`, whose XCR0, IA32_XSS and IA32_XFD are as they will stay, and
-    /// chooses. `clock` is any that goes forward: `fpstate_native::timestamp`. With up to six candidates it
-    /// takes about 1,000 round trips, 0.7 ms on an EPYC (Zen 4).
+    /// chooses. `clock` is any that goes forward: `fpstate_native::timestamp`. With up to nine candidates it
+    /// takes about 1,500 round trips, 1 ms on an EPYC (Zen 4).
     ///
     /// The registers must be nobody's, preemption is better off, and afterwards they are in their initial
     /// configuration. In ring 0 that is between [`bring_up`](crate::CpuFpu::bring_up) and a second

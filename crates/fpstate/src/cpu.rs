@@ -10,12 +10,13 @@ use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xss::Xss;
 
 use crate::decision::require_host_control;
-use crate::instructions::{BeyondMoves, SwitchInstructions};
+use crate::instructions::SwitchInstructions;
 use crate::ownership::{CpuId, StateId};
 use crate::state::Fpstate;
 use crate::storage::AreaStorage;
 use crate::switch::{ControlOwner, CpuFacts, RegisterContent, Restore, Save, Switch};
 use crate::switch_error::SwitchError;
+use crate::transfer::BeyondMoves;
 
 /// One CPU's extended state as a resource: its processor, what its registers hold, what is in its
 /// IA32_XFD.
@@ -210,7 +211,7 @@ impl<P: Processor> CpuFpu<P> {
                 // Noted before the stores of the registers: the note is read by the next switch, which
                 // may come before those have left the store queue.
                 self.note_save(save, Some(outgoing));
-                let (with, area) = (self.instructions, outgoing.save_target());
+                let (with, area) = (&self.instructions, outgoing.save_target());
                 in_use = match with.save_registers(&mut self.processor, area, rfbm) {
                     Ok(in_use) => in_use,
                     Err(fault) => {
@@ -247,7 +248,7 @@ impl<P: Processor> CpuFpu<P> {
                 ErrorPointers::Restored => Ok(()),
                 ErrorPointers::LeftAlone => self.processor.overwrite_error_pointers(),
             };
-            let (with, area) = (self.instructions, incoming.restore_source());
+            let (with, area) = (&self.instructions, incoming.restore_source());
             let restored = overwritten
                 .and_then(|()| with.restore_and_tell(&mut self.processor, area, rfbm, in_use));
             match restored {

@@ -12,10 +12,11 @@ use fpstate_arch::xss::Xss;
 
 use crate::cpu::CpuFpu;
 use crate::decision::require_host_control;
-use crate::instructions::{BeyondMoves, SwitchInstructions};
+use crate::instructions::SwitchInstructions;
 use crate::ownership::Identities;
 use crate::switch::{ControlOwner, RegisterContent};
 use crate::switch_error::SwitchError;
+use crate::transfer::BeyondMoves;
 
 impl<P: Processor> CpuFpu<P> {
     /// Takes over a CPU as it is: reads XCR0, and IA32_XSS and IA32_XFD where `instructions` reach

@@ -282,8 +282,9 @@ fn not_there(state: StateId, holder: CpuId, cpu: CpuFacts) -> SwitchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
+    use crate::instructions::SwitchInstructions;
     use crate::ownership::Identities;
+    use crate::save_and_restore::{RestoreInstruction, SaveInstruction};
     use fpstate_arch::ErrorPointers;
     use fpstate_arch::component::Component;
     use fpstate_arch::cpuid::CpuidRegisters;

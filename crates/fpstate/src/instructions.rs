@@ -3,153 +3,29 @@
 use fpstate_arch::component::ComponentSet;
 use fpstate_arch::enumeration::{Enumeration, Instruction};
 use fpstate_arch::error_pointers::ErrorPointers;
-use fpstate_arch::fault::Fault;
-use fpstate_arch::moved::Moved;
-use fpstate_arch::processor::Processor;
 use fpstate_arch::xsave_header::Format;
 
 use crate::layout::{Layout, LayoutError};
+use crate::save_and_restore::{RestoreInstruction, SaveInstruction};
+use crate::strategy::{RegisterMoves, RestoreMask, Strategy};
 
-/// How registers are saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SaveInstruction {
-    /// FXSAVE64: x87 and SSE only.
-    Fxsave,
-    /// XSAVE64: standard format.
-    Xsave,
-    /// XSAVEOPT64: standard format, init and modified optimisation.
-    Xsaveopt,
-    /// XSAVEC64: compacted format, init optimisation.
-    Xsavec,
-    /// XSAVES64: compacted format, supervisor components, both optimisations; ring 0 only.
-    Xsaves,
+/// What tells which components are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ToldBy {
+    /// XGETBV(1), at any time.
+    Xgetbv,
+    /// XSTATE_BV, right after a save.
+    Saves,
 }
 
-impl core::fmt::Display for SaveInstruction {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Fxsave => "FXSAVE",
-            Self::Xsave => "XSAVE",
-            Self::Xsaveopt => "XSAVEOPT",
-            Self::Xsavec => "XSAVEC",
-            Self::Xsaves => "XSAVES",
-        })
-    }
-}
-
-impl SaveInstruction {
-    /// The format it writes.
-    #[must_use]
-    #[inline]
-    pub const fn format(self) -> Format {
-        match self {
-            Self::Fxsave => Format::Fxsave,
-            Self::Xsave | Self::Xsaveopt => Format::Standard,
-            Self::Xsavec | Self::Xsaves => Format::Compacted,
+impl ToldBy {
+    const fn on(enumeration: &Enumeration) -> Self {
+        if enumeration.has(Instruction::XgetbvInUse) {
+            Self::Xgetbv
+        } else {
+            Self::Saves
         }
     }
-
-    /// Executes it.
-    ///
-    /// # Errors
-    /// The instruction's fault.
-    #[inline]
-    pub fn execute(
-        self,
-        processor: &mut impl Processor,
-        area: &mut [u8],
-        rfbm: ComponentSet,
-    ) -> Result<(), Fault> {
-        match self {
-            Self::Fxsave => processor.fxsave(area),
-            Self::Xsave => processor.xsave(area, rfbm),
-            Self::Xsaveopt => processor.xsaveopt(area, rfbm),
-            Self::Xsavec => processor.xsavec(area, rfbm),
-            Self::Xsaves => processor.xsaves(area, rfbm),
-        }
-    }
-}
-
-/// How registers are restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RestoreInstruction {
-    /// FXRSTOR64.
-    Fxrstor,
-    /// XRSTOR64: standard format, and compacted on CPUs with XSAVEC.
-    Xrstor,
-    /// XRSTORS64: compacted format, supervisor components; ring 0 only.
-    Xrstors,
-}
-
-impl core::fmt::Display for RestoreInstruction {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Fxrstor => "FXRSTOR",
-            Self::Xrstor => "XRSTOR",
-            Self::Xrstors => "XRSTORS",
-        })
-    }
-}
-
-impl RestoreInstruction {
-    /// Executes it.
-    ///
-    /// # Errors
-    /// The instruction's fault.
-    #[inline]
-    pub fn execute(
-        self,
-        processor: &mut impl Processor,
-        area: &[u8],
-        rfbm: ComponentSet,
-    ) -> Result<(), Fault> {
-        match self {
-            Self::Fxrstor => processor.fxrstor(area),
-            Self::Xrstor => processor.xrstor(area, rfbm),
-            Self::Xrstors => processor.xrstors(area, rfbm),
-        }
-    }
-}
-
-/// Whether a CPU tries plain moves before the instructions: microcode, not memory, is what the
-/// instructions cost. Which components moves cover, and whether there are others at the moment, the
-/// [`Processor`] finds out each time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RegisterMoves {
-    /// Instructions alone.
-    #[default]
-    Never,
-    /// Moves where they cover what is in use and what is to be restored.
-    WhereCovered,
-}
-
-/// How registers are saved and restored: an instruction and the one that restores for it, behind plain
-/// moves or alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Strategy {
-    /// The instruction that saves, alone or where moves do not cover something.
-    pub save: SaveInstruction,
-    /// Whether moves are tried first.
-    pub moves: RegisterMoves,
-}
-
-impl core::fmt::Display for Strategy {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let before = match self.moves {
-            RegisterMoves::Never => "",
-            RegisterMoves::WhereCovered => "moves+",
-        };
-        write!(f, "{before}{}", self.save)
-    }
-}
-
-/// The components that moves do not cover, in the registers, since these changed hands last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BeyondMoves {
-    /// Nothing was found out.
-    Unknown,
-    /// They were initial: the restore was by moves.
-    Initial,
 }
 
 /// The pair of instructions a CPU switches with.
@@ -157,6 +33,8 @@ pub(crate) enum BeyondMoves {
 pub struct SwitchInstructions {
     save: SaveInstruction,
     moves: RegisterMoves,
+    mask: RestoreMask,
+    told_by: ToldBy,
     xfd: bool,
     /// Components that somebody else keeps disabled, or switches.
     withheld: ComponentSet,
@@ -177,6 +55,8 @@ impl SwitchInstructions {
                 Self::best_without_xsaves(enumeration)
             },
             moves: RegisterMoves::Never,
+            mask: RestoreMask::InUse,
+            told_by: ToldBy::on(enumeration),
             xfd: enumeration.has(Instruction::Xfd),
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
@@ -192,6 +72,8 @@ impl SwitchInstructions {
         Self {
             save: SaveInstruction::Fxsave,
             moves: RegisterMoves::Never,
+            mask: RestoreMask::InUse,
+            told_by: ToldBy::on(enumeration),
             xfd: false,
             withheld: ComponentSet::EMPTY,
             guest_only: ComponentSet::EMPTY,
@@ -218,6 +100,8 @@ impl SwitchInstructions {
         Self {
             save,
             moves: RegisterMoves::Never,
+            mask: RestoreMask::InUse,
+            told_by: ToldBy::on(enumeration),
             xfd: false,
             withheld: enumeration.xfd_components(),
             guest_only: ComponentSet::EMPTY,
@@ -258,6 +142,19 @@ impl SwitchInstructions {
         }
     }
 
+    /// The same pair, the one that restores being asked for what `mask` says. FXRSTOR has no mask.
+    #[must_use]
+    pub const fn with_mask(self, mask: RestoreMask) -> Self {
+        let mask = match self.save {
+            SaveInstruction::Fxsave => RestoreMask::InUse,
+            SaveInstruction::Xsave
+            | SaveInstruction::Xsaveopt
+            | SaveInstruction::Xsavec
+            | SaveInstruction::Xsaves => mask,
+        };
+        Self { mask, ..self }
+    }
+
     /// Another save instruction, and the restore for it, in place of the best: for a caller that
     /// measured, or that wants a certain one.
     ///
@@ -283,7 +180,8 @@ impl SwitchInstructions {
             .intersects(ComponentSet::AVX512);
         let trusted = !(matches!(save, SaveInstruction::Xsaveopt) && avx512);
         if found && trusted {
-            Ok(Self { save, ..self }.with_moves(self.moves))
+            let pair = Self { save, ..self };
+            Ok(pair.with_moves(self.moves).with_mask(self.mask))
         } else {
             Err(NotThisInstruction {
                 save,
@@ -295,70 +193,23 @@ impl SwitchInstructions {
     /// The instruction and the moves, without what else is known of the CPU.
     #[must_use]
     pub const fn strategy(self) -> Strategy {
-        let Self { save, moves, .. } = self;
-        Strategy { save, moves }
+        let Self {
+            save, moves, mask, ..
+        } = self;
+        Strategy { save, moves, mask }
     }
 
-    /// Saves the components in `rfbm`, by moves where these are tried and cover them. Gives what was in
-    /// use, if that was found on the way: [`restore_registers`](Self::restore_registers) right after it
-    /// need not ask again.
-    ///
-    /// # Errors
-    /// The fault of the instruction or the moves.
-    #[inline(always)]
-    pub fn save_registers(
-        self,
-        processor: &mut impl Processor,
-        area: &mut [u8],
-        rfbm: ComponentSet,
-    ) -> Result<Option<ComponentSet>, Fault> {
-        let moved = match self.moves {
-            RegisterMoves::Never => Moved::NOTHING,
-            RegisterMoves::WhereCovered => {
-                processor.save_by_moves(area, self.save.format(), rfbm)?
-            }
-        };
-        if let Moved::NotCovered { .. } = moved {
-            self.save.execute(processor, area, rfbm)?;
-        }
-        Ok(moved.in_use())
-    }
-
-    /// Restores the components in `rfbm`, by moves where these are tried and cover them; `in_use` is what
-    /// a save has just found in use.
-    ///
-    /// # Errors
-    /// The fault of the instruction or the moves.
+    /// What the instruction that restores is asked for.
+    #[must_use]
     #[inline]
-    pub fn restore_registers(
-        self,
-        processor: &mut impl Processor,
-        area: &[u8],
-        rfbm: ComponentSet,
-        in_use: Option<ComponentSet>,
-    ) -> Result<(), Fault> {
-        self.restore_and_tell(processor, area, rfbm, in_use)
-            .map(drop)
+    pub const fn mask(self) -> RestoreMask {
+        self.mask
     }
 
-    /// The same; tells what the registers hold then of what moves do not cover.
-    #[inline(always)]
-    pub(crate) fn restore_and_tell(
-        self,
-        processor: &mut impl Processor,
-        area: &[u8],
-        rfbm: ComponentSet,
-        in_use: Option<ComponentSet>,
-    ) -> Result<BeyondMoves, Fault> {
-        let moved = match self.moves {
-            RegisterMoves::Never => Moved::NOTHING,
-            RegisterMoves::WhereCovered => processor.restore_by_moves(area, rfbm, in_use)?,
-        };
-        if let Moved::Done { .. } = moved {
-            return Ok(BeyondMoves::Initial);
-        }
-        self.restore().execute(processor, area, rfbm)?;
-        Ok(BeyondMoves::Unknown)
+    /// What tells which components are in use.
+    #[inline]
+    pub(crate) const fn told_by(self) -> ToldBy {
+        self.told_by
     }
 
     /// Whether plain moves are tried first.

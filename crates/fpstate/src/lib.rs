@@ -56,8 +56,11 @@
 //! * [`signal_frame`] - the image in a Linux signal frame
 //! * [`sigreturn`] - what Linux restores from one, any one
 //! * [`signal_frame_export`] - writes one
+//! * [`save_and_restore`] - the instructions that save, and those that restore for them
+//! * [`strategy`] - a way to switch, as a value with a name
 //! * [`instructions`] - which instructions a CPU switches with
 //! * [`host_side`] - what of the host's registers has to outlive a guest's run
+//! * `transfer` - registers to memory and back, in that way
 //! * [`switch`] - what a switch has to do, as a plain value, and what it is decided from
 //! * [`switch_error`] - why a switch is refused
 //! * [`decision`] - decides it: pure functions
@@ -129,7 +132,10 @@ pub mod signal_frame;
 pub mod sigreturn;
 pub mod signal_frame_export;
 pub mod host_side;
+pub mod save_and_restore;
+pub mod strategy;
 pub mod instructions;
+mod transfer;
 pub mod switch;
 pub mod switch_error;
 pub mod decision;
@@ -183,10 +189,7 @@ pub use image::StandardImage;
 pub use image_error::ImageError;
 pub use image_state::ImageState;
 pub use import::{ImportError, NotInMemory};
-pub use instructions::{
-    NotThisInstruction, RegisterMoves, RestoreInstruction, SaveInstruction, Strategy,
-    SwitchInstructions,
-};
+pub use instructions::{NotThisInstruction, SwitchInstructions};
 pub use kernel_section::{KernelSection, KernelUse, OtherSection};
 pub use kvm_image::KvmImage;
 pub use layout::{Layout, LayoutError, Placed};
@@ -199,11 +202,13 @@ pub use permission_error::{NotPermitted, PermissionError, SignalStackError};
 pub use permissions::{GuestPermit, Permissions, SignalStacks};
 pub use ptrace_image::PtraceImage;
 pub use round_trip::CalibrationError;
+pub use save_and_restore::{RestoreInstruction, SaveInstruction};
 pub use signal_frame::{SignalFrame, SignalFrameError, SoftwareBytes};
 pub use sigreturn::{FrameForm, FxOnly, Sigreturn};
 pub use state::{Fpstate, MoveError, Refused, StateError};
 pub use storage::AreaStorage;
 pub use strategies::{Strategies, StrategyError};
+pub use strategy::{RegisterMoves, RestoreMask, Strategy};
 pub use switch::{ControlOwner, RegisterContent, Restore, Restoring, Save, Switch};
 pub use switch_error::SwitchError;
 pub use thread::ThreadFpu;

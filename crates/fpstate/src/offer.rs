@@ -316,9 +316,9 @@ impl<'e> Offer<'e> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::instructions::SaveInstruction;
     use crate::layout::LayoutError;
     use crate::recorded_cpu::{RecordedCpu, emerald_rapids};
+    use crate::save_and_restore::SaveInstruction;
     use fpstate_arch::xsave_header::Format;
     use std::vec::Vec;
 

@@ -19,7 +19,7 @@ pub enum Case {
     Typical,
     /// Everything that moves cover.
     Movable,
-    /// x87, SSE and AVX: here moves are tried in vain.
+    /// x87, SSE and AVX.
     X87,
 }
 

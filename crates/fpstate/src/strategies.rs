@@ -6,9 +6,11 @@ use fpstate_arch::component::{Component, ComponentSet};
 use fpstate_arch::enumeration::{Enumeration, Instruction};
 use fpstate_arch::xsave_header::Format;
 
-use crate::instructions::{RegisterMoves, SaveInstruction, Strategy, SwitchInstructions};
+use crate::instructions::SwitchInstructions;
 use crate::layout::{Layout, LayoutError};
 use crate::offer::Offer;
+use crate::save_and_restore::SaveInstruction;
+use crate::strategy::{RegisterMoves, Strategy};
 
 /// The instructions that save, best first by what CPUID tells.
 const BEST_FIRST: [SaveInstruction; 5] = [
@@ -18,7 +20,9 @@ const BEST_FIRST: [SaveInstruction; 5] = [
     SaveInstruction::Xsave,
     SaveInstruction::Fxsave,
 ];
-const MOVES: [RegisterMoves; 2] = [RegisterMoves::Never, RegisterMoves::WhereCovered];
+/// What is done with each of them, best first.
+const WAYS: [fn(SaveInstruction) -> Strategy; 3] =
+    [Strategy::alone, Strategy::of_all, Strategy::behind_moves];
 
 /// Which formats the areas may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ enum Formats {
 }
 
 /// The ways in which CPUs of one kind can switch: the save instructions that they have and that are
-/// trusted there, each alone and behind plain moves.
+/// trusted there, each alone, asked to restore everything, and behind plain moves.
 ///
 /// [`by_cpuid`](Self::by_cpuid) is the deterministic choice, [`forced`](Self::forced) a pinned one, and
 /// [`calibrate`](Self::calibrate) measures. What is chosen counts before the first state is made: an area's
@@ -86,14 +90,13 @@ impl<'e> Strategies<'e> {
         self.components
     }
 
-    /// All of them: instructions alone, best first, then behind moves in the same order.
+    /// All of them: instructions alone, best first, then asked to restore everything and behind moves, in
+    /// the same order.
     pub fn iter(&self) -> impl Iterator<Item = SwitchInstructions> {
         let all = *self;
-        MOVES.into_iter().flat_map(move |moves| {
-            let strategies = BEST_FIRST.map(|save| Strategy { save, moves });
-            strategies
-                .into_iter()
-                .filter_map(move |strategy| all.forced(strategy).ok())
+        WAYS.into_iter().flat_map(move |way| {
+            let strategies = BEST_FIRST.into_iter().map(way);
+            strategies.filter_map(move |strategy| all.forced(strategy).ok())
         })
     }
 
@@ -102,7 +105,7 @@ impl<'e> Strategies<'e> {
     /// # Errors
     /// [`StrategyError`]: it is none of these.
     pub fn forced(&self, strategy: Strategy) -> Result<SwitchInstructions, StrategyError> {
-        let Strategy { save, moves } = strategy;
+        let Strategy { save, moves, mask } = strategy;
         let best = self.best.save();
         let refused = StrategyError::Instruction { save, best };
         if (save == SaveInstruction::Fxsave) != (best == SaveInstruction::Fxsave) {
@@ -121,7 +124,10 @@ impl<'e> Strategies<'e> {
             let found = save.format();
             return Err(StrategyError::Format { found, needed });
         }
-        let instructions = instructions.with_moves(moves);
+        let instructions = instructions.with_moves(moves).with_mask(mask);
+        if instructions.mask() != mask {
+            return Err(StrategyError::NoMask { save });
+        }
         // Only XGETBV(1) tells what else is in use.
         let told = self.enumeration.has(Instruction::XgetbvInUse);
         if moves == RegisterMoves::Never || told && instructions.moves() == moves {
@@ -178,6 +184,11 @@ pub enum StrategyError {
         /// What the areas have.
         needed: Format,
     },
+    /// It restores everything, always, and cannot be asked to.
+    NoMask {
+        /// The instruction asked for.
+        save: SaveInstruction,
+    },
     /// No moves here: what is in use cannot be found out, or a restore leaves FIP, FDP and FOP alone.
     Moves {
         /// The instruction that they were asked for with.
@@ -199,6 +210,9 @@ impl fmt::Display for StrategyError {
                     f,
                     "an instruction for the {found} format; the areas have the {needed} one"
                 )
+            }
+            Self::NoMask { save } => {
+                write!(f, "what restores for {save} cannot be told what to restore")
             }
             Self::Moves { save } => {
                 write!(f, "no plain moves before {save} on this CPU")
@@ -237,6 +251,12 @@ mod tests {
                     needed: Format::Compacted,
                 },
                 "an instruction for the standard format; the areas have the compacted one",
+            ),
+            (
+                StrategyError::NoMask {
+                    save: SaveInstruction::Fxsave,
+                },
+                "what restores for FXSAVE cannot be told what to restore",
             ),
             (
                 StrategyError::Moves { save },

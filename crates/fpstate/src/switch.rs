@@ -16,8 +16,9 @@ use fpstate_arch::error_pointers::ErrorPointers;
 use fpstate_arch::xfd::Xfd;
 use fpstate_arch::xsave_header::Format;
 
-use crate::instructions::{RestoreInstruction, SaveInstruction, SwitchInstructions};
+use crate::instructions::SwitchInstructions;
 use crate::ownership::{CpuId, Residence, StateId};
+use crate::save_and_restore::{RestoreInstruction, SaveInstruction};
 
 /// When the incoming state goes into the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +61,8 @@ pub enum Restore {
         /// The instruction.
         instruction: RestoreInstruction,
         /// Its requested-feature bitmap: every component the CPU switches, not only those of the
-        /// incoming area, so that nothing of the previous owner survives (invariant I7).
+        /// incoming area, so that nothing of the previous owner survives (invariant I7). What is known
+        /// to be initial before and after may be left out: [`RestoreMask`](crate::RestoreMask).
         rfbm: ComponentSet,
         /// Where the instruction leaves FIP, FDP and FOP alone they are overwritten before
         /// (CVE-2006-1056): [`Processor::overwrite_error_pointers`](

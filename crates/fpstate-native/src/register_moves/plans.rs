@@ -1,11 +1,16 @@
 //! The plans that a processor made last.
 
-use fpstate_arch::{ComponentSet, Enumeration, Fault, Format};
+use fpstate_arch::moved::MOVABLE;
+use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Format};
 
 use super::plan::{ErrorPointersLeft, MovePlan, MovingCpu};
 use crate::reach::{header_words, require_alignment};
 use crate::recent::Recent;
 use crate::xsave_family::XSAVE_ALIGNMENT;
+
+// What is longer is copied by a call of `memcpy`, which in a process may use ZMM16 to ZMM23, between a
+// restore and the next save: they would be saved and restored from then on (docs/surprises.md).
+const _: () = assert!(size_of::<((u64, ComponentSet), Option<MovePlan>)>() <= 128);
 
 /// One cache per direction: what a restore is asked for need not be what the image has room for.
 #[derive(Debug)]
@@ -33,6 +38,16 @@ impl MovePlans {
             counted_when_zeroed: MovingCpu::counted_when_zeroed(),
             saves: Recent::starting_with(NO_SAVE, None),
             restores: Recent::starting_with(NO_RESTORE, None),
+        }
+    }
+
+    /// As [`Processor::told_by_xinuse`](fpstate_arch::Processor::told_by_xinuse).
+    #[inline]
+    pub(crate) const fn told_by_xinuse(&self) -> ComponentSet {
+        let extended = MOVABLE.without(Component::Sse);
+        match self.error_pointers {
+            ErrorPointersLeft::Initial | ErrorPointersLeft::Kept => extended.with(Component::X87),
+            ErrorPointersLeft::Zeroed | ErrorPointersLeft::Replaced => extended,
         }
     }
 
