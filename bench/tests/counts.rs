@@ -125,15 +125,15 @@ fn a_host_that_called_a_function_saves_its_control_words_and_one_state() {
 }
 
 #[test]
-fn live_x87_registers_are_left_to_the_instructions_and_bare_moves_say_so() {
+fn live_x87_registers_are_moved_like_the_others() {
     let counts = counted(Scenario::SseAvxX87, Event::RoundTrip);
-    assert_eq!(counts.counts.get(PolicyName::PlainMoves), None);
-    let full = of(&counts, PolicyName::OursFull);
-    assert_eq!(
-        (full.of(Operation::Xsave), full.of(Operation::Xrstor)),
-        (2, 2)
-    );
-    assert_eq!(full.of(Operation::SavedByMoves), 0);
+    let moves = [
+        (Operation::SavedByMoves, 2),
+        (Operation::RestoredByMoves, 2),
+    ];
+    for name in [PolicyName::PlainMoves, PolicyName::OursFull] {
+        assert_executed(of(&counts, name), &moves);
+    }
 }
 
 #[test]

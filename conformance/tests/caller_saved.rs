@@ -314,3 +314,40 @@ fn what_a_restore_found_does_not_outlive_it() {
     let found = visible(&mut cpu, &machine);
     assert_eq!(machine.initial_contents().difference(&found), None);
 }
+
+/// A control word of its own makes x87 of a host's image live; moves load it, and it is in use then.
+#[test]
+fn a_guest_does_not_find_the_control_word_of_a_host_that_was_restored_by_moves() {
+    let counts = Rc::new(MoveCounts::default());
+    for kind in [
+        cpus::GENOA_WITHOUT_XSAVES,
+        cpus::RecordedCpu::of(Profile::GRANITE_RAPIDS),
+    ] {
+        let machine = machine(&kind).with_moves(RegisterMoves::WhereCovered);
+        let moving = Moving::new(kind.model(), Rc::clone(&counts));
+        let (mut cpu, mut pair) = (machine.start(moving, 0).unwrap(), Pair::new(&machine));
+        let Pair { thread, guest, .. } = &mut pair;
+        thread.restore_before_use(&mut cpu).unwrap();
+        // With SSE, for moves do not cover x87 without.
+        let region = LegacyRegion {
+            fcw: FCW,
+            xmm: [[1; 16]; 16],
+            ..LegacyRegion::INITIAL
+        };
+        let host = conformance::contents::Contents::from_parts(&region, []);
+        cpu.processor().write_all(ComponentSet::LEGACY, &host);
+        thread.save_before_switch(&mut cpu).unwrap();
+        cpu.registers_taken().unwrap();
+        thread.restore_before_use(&mut cpu).unwrap();
+        for round in 0..2 {
+            let entered = thread.enter_guest_as::<CallerSaved>(guest, &mut cpu, NOW);
+            assert_eq!(entered.unwrap().save, Save::ControlWords);
+            let found = visible(&mut cpu, &machine);
+            let difference = machine.initial_contents().difference(&found);
+            assert_eq!(difference, None, "{}, round {round}", kind.name);
+            thread.leave_guest(guest, &mut cpu, NOW).unwrap();
+            assert_eq!(visible(&mut cpu, &machine).legacy().fcw, FCW);
+        }
+    }
+    assert!(counts.done.get() > 4, "{counts:?}");
+}

@@ -47,10 +47,6 @@ fn save_of(machine: &Machine) -> Executed {
     Executed::Save(machine.instructions().save(), machine.components())
 }
 
-fn restore_of(machine: &Machine, cpu: &CpuFpu<Observed>) -> Executed {
-    Executed::Restore(machine.instructions().restore(), cpu.switched_components())
-}
-
 #[test]
 fn the_registers_are_the_threads_own_and_the_guest_is_in_memory() {
     on_every_cpu(|kind, cpu, pair, own| {
@@ -314,9 +310,14 @@ fn a_save_that_faults_leaves_the_own_state_in_the_registers_and_a_restore_in_mem
         assert_eq!(pair.thread.restore_before_use(&mut cpu), fault);
         assert_eq!(cpu.registers(), RegisterContent::Nobody);
         assert_eq!(in_memory(kind, pair.machine, pair.thread.own()), own);
+        // What a restore that faulted left.
+        let in_use = visible(&mut cpu, pair.machine).not_initial();
         cpu.processor().take_trace();
         pair.thread.restore_before_use(&mut cpu).unwrap();
         let executed = cpu.processor().take_trace();
-        assert_eq!(executed, [restore_of(pair.machine, &cpu)], "{}", kind.name);
+        let [Executed::Restore(_, asked_for)] = executed[..] else {
+            panic!("{}: {executed:?}", kind.name);
+        };
+        assert!(asked_for.contains_all(in_use), "{}", kind.name);
     });
 }

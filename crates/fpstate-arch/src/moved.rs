@@ -7,6 +7,9 @@ pub const MOVABLE: ComponentSet = ComponentSet::AVX512
     .with(crate::component::Component::Sse)
     .with(crate::component::Component::Avx);
 
+/// Those and x87, which FXSAVE64 and FXRSTOR64 cover beside them.
+pub const COVERED: ComponentSet = MOVABLE.with(crate::component::Component::X87);
+
 /// What a save or restore by plain moves came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "what the moves do not cover is still to be saved or restored, by an instruction"]

@@ -1,10 +1,16 @@
 //! Saves and restores by plain moves: the same images, and registers that were written, not restored.
 
-use fpstate_arch::moved::MOVABLE;
+use fpstate_arch::moved::{COVERED, MOVABLE};
 use fpstate_arch::{Component, ComponentSet, Fault, Format, Instruction, Moved};
 
 use crate::cpu::ModelCpu;
 use crate::memory::XSAVE_ALIGNMENT;
+use crate::vendor::{InUseTracking, X87Pointers};
+
+/// FXRSTOR loads XMM with x87, whatever XSTATE_BV says of it.
+fn is_x87_alone(components: ComponentSet) -> bool {
+    components.intersection(ComponentSet::LEGACY) == ComponentSet::only(Component::X87)
+}
 
 impl ModelCpu {
     pub(crate) fn execute_save_by_moves(
@@ -20,7 +26,7 @@ impl ModelCpu {
         self.require_aligned(area, XSAVE_ALIGNMENT)?;
         let in_use = self.in_use_with_mxcsr();
         let saved = in_use.intersection(rfbm);
-        if !MOVABLE.contains_all(saved) {
+        if !COVERED.contains_all(saved) {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
         }
@@ -48,13 +54,18 @@ impl ModelCpu {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
         };
-        if !MOVABLE.contains_all(restore.to_be_restored.union(in_use.intersection(rfbm))) {
+        let touched = restore.to_be_restored.union(in_use.intersection(rfbm));
+        let initialised = touched.difference(restore.to_be_restored);
+        if !COVERED.contains_all(touched)
+            || is_x87_alone(restore.to_be_restored)
+            || !self.covers_initialising(initialised)
+        {
             let in_use = Some(in_use);
             return Ok(Moved::NotCovered { in_use });
         }
         // What is said not to be in use is not written: a caller that is wrong finds it as it was. MXCSR,
         // which goes with SSE, always is.
-        let written = MOVABLE
+        let written = COVERED
             .intersection(in_use.union(restore.to_be_restored))
             .with(Component::Sse);
         self.restore_registers(area, &region, &restore, written)?;
@@ -65,6 +76,25 @@ impl ModelCpu {
         self.tracking
             .restored_in_part(restore.to_be_restored, initialised);
         Ok(Moved::Done { in_use })
+    }
+
+    /// Where FIP, FDP and FOP outlive a pending exception, x87 can be initial with those of the last
+    /// owner (docs/surprises.md, "XGETBV(1) on Zen 4").
+    pub(crate) const fn told_by_xinuse_of_vendor(&self) -> ComponentSet {
+        let extended = MOVABLE.without(Component::Sse);
+        match self.vendor.x87_pointers {
+            X87Pointers::Always => extended.with(Component::X87),
+            X87Pointers::WhileExceptionPending | X87Pointers::LeftAlone => extended,
+        }
+    }
+
+    /// FXRSTOR of the initial configuration leaves x87 in use where that does not go by contents: each
+    /// owner from then on would have it.
+    const fn covers_initialising(&self, components: ComponentSet) -> bool {
+        match self.vendor.in_use {
+            InUseTracking::ByContents => true,
+            InUseTracking::SinceWritten => !components.contains(Component::X87),
+        }
     }
 
     /// XGETBV(1) leaves the components in IA32_XSS out.

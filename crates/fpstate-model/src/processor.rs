@@ -129,4 +129,8 @@ impl Processor for ModelCpu {
     ) -> Result<Moved, Fault> {
         self.execute_restore_by_moves(area, rfbm, in_use)
     }
+
+    fn told_by_xinuse(&self) -> ComponentSet {
+        self.told_by_xinuse_of_vendor()
+    }
 }

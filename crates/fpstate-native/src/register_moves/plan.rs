@@ -1,6 +1,6 @@
 //! What a routine has to know of the format and of what is asked.
 
-use fpstate_arch::moved::MOVABLE;
+use fpstate_arch::moved::{COVERED, MOVABLE};
 use fpstate_arch::{Component, ComponentSet, Enumeration, Format, Instruction, Mxcsr, XsaveHeader};
 
 use crate::cpuid::cpuid;
@@ -26,7 +26,7 @@ pub enum ErrorPointersLeft {
 }
 
 impl ErrorPointersLeft {
-    pub(super) const fn number(self) -> u32 {
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::Initial | Self::Kept => 0,
             Self::Zeroed => 1,
@@ -56,21 +56,22 @@ pub struct MovingCpu {
     pub mxcsr_mask: u32,
     /// What a restore does to the error pointers.
     pub error_pointers: ErrorPointersLeft,
-    /// Components that it goes on counting as in use after they were zeroed by moves. Where all of them
-    /// may be in use, XGETBV(1) is asked, lest each owner from then on has them.
+    /// Components that it goes on counting as in use after they were initialised by moves. Where all of
+    /// those of AVX-512 may be in use, XGETBV(1) is asked, lest each owner from then on has them; where
+    /// x87 is, to become initial, it is left to the instruction.
     pub counted_when_zeroed: ComponentSet,
 }
 
 impl MovingCpu {
-    /// What plain moves cover on this CPU: without AVX512BW no opmask of 64 bits can be moved, so
-    /// nothing of AVX-512 is.
+    /// What plain moves, and for x87 FXSAVE64 and FXRSTOR64, cover on this CPU: without AVX512BW no opmask
+    /// of 64 bits can be moved, so nothing of AVX-512 is.
     #[must_use]
     pub fn movable() -> ComponentSet {
         const AVX512BW: u32 = 1 << 30;
         if cpuid(7, 0).ebx & AVX512BW == 0 {
-            MOVABLE.difference(ComponentSet::AVX512)
+            COVERED.difference(ComponentSet::AVX512)
         } else {
-            MOVABLE
+            COVERED
         }
     }
 
@@ -81,7 +82,7 @@ impl MovingCpu {
         if cpuid(0, 0).ebx.to_le_bytes() == AUTHENTIC_AMD {
             ComponentSet::EMPTY
         } else {
-            ComponentSet::AVX512
+            ComponentSet::AVX512.with(Component::X87)
         }
     }
 }
@@ -115,9 +116,13 @@ pub struct MovePlan {
     /// In an image's MXCSR, they make a restore an instruction's (which raises #GP).
     pub(super) mxcsr_refused: u32,
     pub(super) mxcsr_initial: u32,
-    /// The number of an [`ErrorPointersLeft`].
-    pub(super) error_pointers: u32,
     pub(super) zero: u32,
+    /// The number of an [`ErrorPointersLeft`].
+    pub(super) error_pointers: u8,
+    /// 1 where it is asked for.
+    pub(super) x87: u8,
+    /// 0 where a restore that initialises it is an instruction's.
+    pub(super) x87_initialised: u8,
     reach: usize,
 }
 
@@ -170,7 +175,8 @@ impl MovePlan {
             return None;
         }
         let not_saved = rfbm.difference(cpu.movable);
-        let not_asked = cpu.movable.difference(rfbm);
+        // XMM and all above it are parts of the same registers; x87 is not.
+        let not_asked = cpu.movable.intersection(MOVABLE).difference(rfbm);
         let place = |component| {
             if compacted {
                 compacted_offset(enumeration, room, component)
@@ -187,7 +193,11 @@ impl MovePlan {
             not_saved: not_saved.bits(),
             not_replaced: not_saved.union(not_asked).bits() | !cpu.xcr0.bits(),
             not_loaded: not_saved.bits() | !room.bits(),
-            asked_again: match cpu.counted_when_zeroed.intersection(cpu.xcr0) {
+            asked_again: match cpu
+                .counted_when_zeroed
+                .intersection(MOVABLE)
+                .intersection(cpu.xcr0)
+            {
                 ComponentSet::EMPTY => NEVER_IN_USE,
                 counted => counted.bits(),
             },
@@ -204,6 +214,8 @@ impl MovePlan {
                 ErrorPointersLeft::Initial.number()
             },
             zero: 0,
+            x87: u8::from(rfbm.contains(Component::X87)),
+            x87_initialised: u8::from(!cpu.counted_when_zeroed.contains(Component::X87)),
             reach: if compacted {
                 compacted_reach(enumeration, room, room)
             } else {

@@ -8,9 +8,23 @@
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
+use fpstate_arch::Mxcsr;
+use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN};
+
 use super::each_register::{each_high_register, each_low_register, each_opmask};
 use super::plan::ErrorPointersLeft;
 use super::{MovePlan, Outcome};
+
+/// What FXRSTOR64 initialises x87 from; XMM and MXCSR are loaded after it.
+#[repr(C, align(16))]
+struct X87Initial([u8; LEGACY_REGION_LEN]);
+
+static X87_INITIAL: X87Initial = {
+    let mut bytes = [0; LEGACY_REGION_LEN];
+    [bytes[0], bytes[1]] = INITIAL_FCW.to_le_bytes();
+    [bytes[24], bytes[25], bytes[26], bytes[27]] = Mxcsr::INITIAL.bits().to_le_bytes();
+    X87Initial(bytes)
+};
 
 /// What XRSTOR of the plan's RFBM would load from `area`, with the initial configuration for what
 /// the image does not have.
@@ -82,8 +96,12 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "2:",
         "test rax, [rsi + {not_replaced}]",
         "jnz 6f",
+        "mov edx, eax",
+        "or edx, r8d",
+        "test dl, [rsi + {x87}]",
+        "jnz 5f",
         // x87 is initial before and after, but for what XGETBV(1) does not tell.
-        "cmp dword ptr [rsi + {error_pointers}], {zeroed}",
+        "cmp byte ptr [rsi + {error_pointers}], {zeroed}",
         "jb 2f",
         "je 3f",
         "fild dword ptr [rsi + {zero}]",
@@ -93,6 +111,7 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "3:",
         "fninit",
         "2:",
+        "9:",
         "ldmxcsr [r10]",
         "mov r9d, [rsi + {avx}]",
         "cmp r8d, 0x6",
@@ -118,6 +137,7 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "jz 3f",
         each_low_register!("xorps xmm\\n, xmm\\n"),
         "3:",
+        "8:",
         "test r8d, 0x4",
         "jz 3f",
         each_low_register!("vinsertf128 ymm\\n, ymm\\n, [rdi + r9 + 16 * \\n], 1"),
@@ -151,6 +171,24 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         "3:",
         "mov edx, {done}",
         "ret",
+        // x87 from the image, and with it XMM and MXCSR, if it has them too.
+        "5:",
+        "test r8d, 0x1",
+        "jz 2f",
+        "test r8d, 0x2",
+        "jz 6f",
+        "fxrstor64 [rdi]",
+        "mov r9d, [rsi + {avx}]",
+        "test eax, 0x44",
+        "jz 8b",
+        "vzeroupper",
+        "jmp 8b",
+        // In use, and initial in the image.
+        "2:",
+        "cmp byte ptr [rsi + {x87_initialised}], 0",
+        "je 6f",
+        "fxrstor64 [rip + {initial}]",
+        "jmp 9b",
         "6:",
         "mov edx, {not_covered}",
         "ret",
@@ -167,6 +205,9 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         asked_again = const offset_of!(MovePlan, asked_again),
         mxcsr_refused = const offset_of!(MovePlan, mxcsr_refused),
         mxcsr_initial = const offset_of!(MovePlan, mxcsr_initial),
+        x87 = const offset_of!(MovePlan, x87),
+        x87_initialised = const offset_of!(MovePlan, x87_initialised),
+        initial = sym X87_INITIAL,
         error_pointers = const offset_of!(MovePlan, error_pointers),
         zeroed = const ErrorPointersLeft::Zeroed.number(),
         zero = const offset_of!(MovePlan, zero),

@@ -12,10 +12,10 @@ use super::each_register::{each_high_register, each_low_register, each_opmask};
 use super::{MovePlan, Outcome};
 
 /// What XSAVEC, or XSAVEOPT, of the plan's RFBM would store, to `area`: MXCSR, the components in
-/// use, XSTATE_BV and XCOMP_BV.
+/// use, XSTATE_BV and XCOMP_BV. With x87, which FXSAVE64 stores, XMM is stored whether in use or not.
 ///
 /// Nothing is written where a component is in use that moves do not cover. Nor is it asked what is
-/// in use where `area` says, from the save before, that such a component was: a state that uses x87
+/// in use where `area` says, from the save before, that such a component was: a state that uses it
 /// mostly goes on doing so, and the instruction that is then executed brings the bit up to date.
 ///
 /// Callable from assembly by the System V ABI: RDI, RSI; RAX, RDX. It reads the extended registers
@@ -74,8 +74,13 @@ pub unsafe extern "sysv64" fn save_by_moves(area: *mut u8, plan: *const MovePlan
         each_low_register!("vmovaps [rdi + 160 + 16 * \\n], xmm\\n; vextractf128 [rdi + rcx + 16 * \\n], ymm\\n, 1"),
         "mov edx, {done}",
         "ret",
-        // Any of the five. SSE by VEX where the upper parts are in use: no transition.
+        // Any of the six. SSE by VEX where the upper parts are in use: no transition.
         "3:",
+        "test edx, 0x1",
+        "jz 2f",
+        "fxsave64 [rdi]",
+        "and edx, -4",
+        "2:",
         "test edx, 0x2",
         "jz 3f",
         "test eax, 0x44",
