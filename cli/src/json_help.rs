@@ -20,7 +20,7 @@ xsave_crate, ours_instructions, ours_full, ours_abi; null where it does not run,
 
 JSON: timer_overhead, cache_misses
   machine         cpu, components, virtual_machine, kernel
-  strategy        save_instruction, restore_instruction, register_moves, chosen_by
+  strategy        save_instruction, restore_instruction, register_moves, restored, chosen_by
   round_trip      by policy, SSE and AVX live on both sides; round_trip_spread: p25, median, p75
   ratio           full_to_pointer_swap, abi_to_pointer_swap, swap_in_memory_to_pair
   scenarios       scenario, live, round_trip, spread

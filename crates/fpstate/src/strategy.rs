@@ -9,7 +9,7 @@ use crate::save_and_restore::SaveInstruction;
 
 /// Whether a CPU tries plain moves before the instructions: microcode, not memory, is what the
 /// instructions cost. Which components moves cover, and whether there are others at the moment, the
-/// [`Processor`] finds out each time.
+/// [`Processor`](fpstate_arch::Processor) finds out each time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RegisterMoves {
     /// Instructions alone.

@@ -43,7 +43,8 @@ static X87_INITIAL: X87Initial = {
 /// 1. `plan` is for this CPU, with XCR0 and the rest of [`MovingCpu`](super::plan::MovingCpu) as
 ///    they are.
 /// 2. [`MovePlan::reach`] bytes from `area` on are valid for reads, and `area` is a multiple of 16.
-/// 3. CR4.OSXSAVE and CR4.OSFXSR are 1, CR0.TS and CR0.EM are 0.
+/// 3. CR4.OSXSAVE and CR4.OSFXSR are 1, CR0.TS and CR0.EM are 0; at CPL 0 EFER.FFXSR is 0, with which
+///    FXSAVE64 and FXRSTOR64 leave XMM out.
 /// 4. If `known` is not 0, no component is in use that `in_use` does not have.
 /// 5. No code depends on the registers that are loaded and that a call preserves (MXCSR).
 #[unsafe(naked)]

@@ -26,7 +26,8 @@ use super::{MovePlan, Outcome};
 ///    they are, and made by [`MovePlan::for_saves`].
 /// 2. [`MovePlan::reach`] bytes from `area` on are valid for reads and writes, and `area` is a
 ///    multiple of 16.
-/// 3. CR4.OSXSAVE and CR4.OSFXSR are 1, CR0.TS and CR0.EM are 0.
+/// 3. CR4.OSXSAVE and CR4.OSFXSR are 1, CR0.TS and CR0.EM are 0; at CPL 0 EFER.FFXSR is 0, with which
+///    FXSAVE64 and FXRSTOR64 leave XMM out.
 #[unsafe(naked)]
 pub unsafe extern "sysv64" fn save_by_moves(area: *mut u8, plan: *const MovePlan) -> Outcome {
     naked_asm!(
