@@ -11,6 +11,9 @@ use crate::xfd::{Xfd, XfdErr};
 use crate::xsave_header::Format;
 use crate::xss::Xss;
 
+/// What [`Processor::told_by_xinuse`] has on every CPU.
+pub const TOLD_BY_XINUSE: ComponentSet = MOVABLE.without(Component::Sse);
+
 /// A logical processor's extended state and the instructions that move it.
 ///
 /// Every contact of the library with hardware is a method of this trait; each method is one
@@ -232,6 +235,6 @@ pub trait Processor {
     /// is one where nobody minds the FIP, FDP and FOP of the last owner, or where they are 0 too.
     #[inline]
     fn told_by_xinuse(&self) -> ComponentSet {
-        MOVABLE.without(Component::Sse)
+        TOLD_BY_XINUSE
     }
 }

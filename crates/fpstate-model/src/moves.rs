@@ -1,6 +1,7 @@
 //! Saves and restores by plain moves: the same images, and registers that were written, not restored.
 
-use fpstate_arch::moved::{COVERED, MOVABLE};
+use fpstate_arch::moved::COVERED;
+use fpstate_arch::processor::TOLD_BY_XINUSE;
 use fpstate_arch::{Component, ComponentSet, Fault, Format, Instruction, Moved};
 
 use crate::cpu::ModelCpu;
@@ -81,10 +82,9 @@ impl ModelCpu {
     /// Where FIP, FDP and FOP outlive a pending exception, x87 can be initial with those of the last
     /// owner (docs/surprises.md, "XGETBV(1) on Zen 4").
     pub(crate) const fn told_by_xinuse_of_vendor(&self) -> ComponentSet {
-        let extended = MOVABLE.without(Component::Sse);
         match self.vendor.x87_pointers {
-            X87Pointers::Always => extended.with(Component::X87),
-            X87Pointers::WhileExceptionPending | X87Pointers::LeftAlone => extended,
+            X87Pointers::Always => TOLD_BY_XINUSE.with(Component::X87),
+            X87Pointers::WhileExceptionPending | X87Pointers::LeftAlone => TOLD_BY_XINUSE,
         }
     }
 

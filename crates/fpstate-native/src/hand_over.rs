@@ -12,10 +12,9 @@ use core::arch::asm;
 use core::mem::offset_of;
 use core::ptr;
 
-use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN};
-use fpstate_arch::xsave_header::EXTENDED_REGION_OFFSET;
-use fpstate_arch::{ComponentSet, Fault, LegacyRegion, Mxcsr};
+use fpstate_arch::{ComponentSet, Fault, LegacyRegion};
 
+use crate::initial_image::INITIAL_IMAGE;
 use crate::register_moves::{MovePlan, Outcome, restore_by_moves, save_by_moves};
 
 /// How the registers' contents lie in the memory.
@@ -146,21 +145,6 @@ impl<'m> HandOver<'m> {
     }
 }
 
-/// x87, SSE and a header that has nothing: XRSTOR64 takes from it the initial configuration of every
-/// component, FXRSTOR64 that of x87 and SSE. It is 576 bytes long, for no extended component is in
-/// XSTATE_BV.
-#[repr(C, align(64))]
-struct Initial([u8; EXTENDED_REGION_OFFSET]);
-
-static INITIAL: Initial = {
-    let mut bytes = [0; EXTENDED_REGION_OFFSET];
-    [bytes[0], bytes[1]] = INITIAL_FCW.to_le_bytes();
-    [bytes[24], bytes[25], bytes[26], bytes[27]] = Mxcsr::INITIAL.bits().to_le_bytes();
-    Initial(bytes)
-};
-
-const _: () = assert!(LEGACY_REGION_LEN < EXTENDED_REGION_OFFSET);
-
 /// What a block works on; RDI points to it from its first instruction to its last.
 #[repr(C)]
 #[derive(Debug)]
@@ -187,7 +171,7 @@ impl Frame {
         let (low, high) = set.halves();
         Self {
             hand_over: ptr::null_mut(),
-            initial: INITIAL.0.as_ptr(),
+            initial: INITIAL_IMAGE.0.as_ptr(),
             area: ptr::null_mut(),
             own_low: 0,
             own_high: 0,

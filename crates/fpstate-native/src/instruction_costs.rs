@@ -1,5 +1,5 @@
 //! What the instructions cost on the CPU that runs the tests: the figures of docs/surprises.md and
-//! ARCHITECTURE.md. It says and asserts nothing.
+//! ARCHITECTURE.md. It asserts nothing.
 
 extern crate std;
 
@@ -14,7 +14,7 @@ use crate::random_image::{Area, Random, random_image};
 use crate::timestamp::timestamp;
 use crate::xsave_family::{xrstor64, xsavec64};
 
-const EVENTS: u64 = 64;
+const EVENTS: u32 = 64;
 const SAMPLES: usize = 3001;
 
 /// The median of samples of 64 events each, in cycles of the time-stamp counter.
@@ -30,7 +30,7 @@ fn cost_of(mut event: impl FnMut()) -> f64 {
         *sample = unsafe { timestamp() } - before;
     }
     samples.sort_unstable();
-    f64::from(u32::try_from(samples[SAMPLES / 2]).unwrap()) / 64.0
+    f64::from(u32::try_from(samples[SAMPLES / 2]).unwrap()) / f64::from(EVENTS)
 }
 
 #[test]

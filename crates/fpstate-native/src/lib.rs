@@ -80,6 +80,8 @@ pub mod extended_control;
 pub mod fxsave;
 #[cfg(target_arch = "x86_64")]
 mod hand_over;
+#[cfg(target_arch = "x86_64")]
+mod initial_image;
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
 mod instruction_costs;

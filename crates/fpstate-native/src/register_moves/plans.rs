@@ -1,6 +1,6 @@
 //! The plans that a processor made last.
 
-use fpstate_arch::moved::MOVABLE;
+use fpstate_arch::processor::TOLD_BY_XINUSE;
 use fpstate_arch::{Component, ComponentSet, Enumeration, Fault, Format};
 
 use super::plan::{ErrorPointersLeft, MovePlan, MovingCpu};
@@ -44,10 +44,11 @@ impl MovePlans {
     /// As [`Processor::told_by_xinuse`](fpstate_arch::Processor::told_by_xinuse).
     #[inline]
     pub(crate) const fn told_by_xinuse(&self) -> ComponentSet {
-        let extended = MOVABLE.without(Component::Sse);
         match self.error_pointers {
-            ErrorPointersLeft::Initial | ErrorPointersLeft::Kept => extended.with(Component::X87),
-            ErrorPointersLeft::Zeroed | ErrorPointersLeft::Replaced => extended,
+            ErrorPointersLeft::Initial | ErrorPointersLeft::Kept => {
+                TOLD_BY_XINUSE.with(Component::X87)
+            }
+            ErrorPointersLeft::Zeroed | ErrorPointersLeft::Replaced => TOLD_BY_XINUSE,
         }
     }
 

@@ -8,23 +8,10 @@
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
-use fpstate_arch::Mxcsr;
-use fpstate_arch::legacy_region::{INITIAL_FCW, LEGACY_REGION_LEN};
-
 use super::each_register::{each_high_register, each_low_register, each_opmask};
 use super::plan::ErrorPointersLeft;
 use super::{MovePlan, Outcome};
-
-/// What FXRSTOR64 initialises x87 from; XMM and MXCSR are loaded after it.
-#[repr(C, align(16))]
-struct X87Initial([u8; LEGACY_REGION_LEN]);
-
-static X87_INITIAL: X87Initial = {
-    let mut bytes = [0; LEGACY_REGION_LEN];
-    [bytes[0], bytes[1]] = INITIAL_FCW.to_le_bytes();
-    [bytes[24], bytes[25], bytes[26], bytes[27]] = Mxcsr::INITIAL.bits().to_le_bytes();
-    X87Initial(bytes)
-};
+use crate::initial_image::INITIAL_IMAGE;
 
 /// What XRSTOR of the plan's RFBM would load from `area`, with the initial configuration for what
 /// the image does not have.
@@ -208,7 +195,7 @@ pub unsafe extern "sysv64" fn restore_by_moves(
         mxcsr_initial = const offset_of!(MovePlan, mxcsr_initial),
         x87 = const offset_of!(MovePlan, x87),
         x87_initialised = const offset_of!(MovePlan, x87_initialised),
-        initial = sym X87_INITIAL,
+        initial = sym INITIAL_IMAGE,
         error_pointers = const offset_of!(MovePlan, error_pointers),
         zeroed = const ErrorPointersLeft::Zeroed.number(),
         zero = const offset_of!(MovePlan, zero),

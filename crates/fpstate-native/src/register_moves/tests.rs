@@ -11,6 +11,7 @@ use std::{env, eprintln};
 use fpstate_arch::moved::{COVERED, MOVABLE};
 use fpstate_arch::{Component, ComponentSet, Enumeration, Format, LegacyRegion, Mxcsr, Processor};
 
+use super::plan::{ErrorPointersLeft, MovingCpu};
 use crate::UserProcessor;
 use crate::random_image::{ANY_BYTES, Area, Random, random_image, standard_place};
 
@@ -59,6 +60,17 @@ fn is_zen_4() -> bool {
 impl Bench<'_> {
     fn area(&self) -> Area {
         Area::zeroed(self.on.standard_len().try_into().unwrap())
+    }
+
+    /// This CPU, its error pointers no care of moves.
+    fn moving(&self) -> MovingCpu {
+        MovingCpu {
+            xcr0: self.cpu.cpu.xcr0(),
+            movable: MovingCpu::movable(),
+            mxcsr_mask: self.cpu.cpu.conditions.mxcsr_mask,
+            error_pointers: ErrorPointersLeft::Initial,
+            counted_when_zeroed: ComponentSet::EMPTY,
+        }
     }
 
     fn one_in(&mut self, n: u64) -> bool {

@@ -3,7 +3,8 @@
 use core::arch::asm;
 
 use super::*;
-use crate::register_moves::plan::{ErrorPointersLeft, MovePlan, MovingCpu};
+use crate::register_moves::MovePlan;
+use crate::register_moves::plans::MovePlans;
 use crate::register_moves::restore_by_moves;
 
 /// What FLDENV loads: x87 initial, but for the pointers.
@@ -54,11 +55,9 @@ fn the_next_owner_does_not_see_the_last_ones_error_pointers() {
         let rfbm = bench.tried;
         let plan = |error_pointers| {
             let cpu = MovingCpu {
-                xcr0: bench.cpu.cpu.xcr0(),
-                movable: MovingCpu::movable(),
-                mxcsr_mask: 0xffff,
                 error_pointers: ErrorPointersLeft::on_this_cpu(error_pointers),
                 counted_when_zeroed: MovingCpu::counted_when_zeroed(),
+                ..bench.moving()
             };
             MovePlan::for_saves(cpu, &bench.on, Format::Standard, rfbm).unwrap()
         };
@@ -71,4 +70,20 @@ fn the_next_owner_does_not_see_the_last_ones_error_pointers() {
             assert!(fip != SECRET[3] && fop != SECRET[4] >> 16 && fdp != SECRET[5]);
         }
     });
+}
+
+/// What a restore by instruction may leave out: x87 only where moves leave the pointers too.
+#[test]
+fn x87_is_told_by_xinuse_where_nobody_minds_the_error_pointers() {
+    let is_intel = crate::cpuid(0, 0).ebx.to_le_bytes() == *b"Genu";
+    for (left, told) in [
+        (ErrorPointersLeft::Initial, true),
+        (ErrorPointersLeft::Kept, true),
+        (ErrorPointersLeft::Zeroed, is_intel),
+        (ErrorPointersLeft::Replaced, is_intel),
+    ] {
+        let found = MovePlans::new(0xffff, left).told_by_xinuse();
+        assert_eq!(found.contains(Component::X87), told, "{left:?}");
+        assert!(!found.contains(Component::Sse));
+    }
 }

@@ -4,8 +4,7 @@ use fpstate_arch::{Fault, Moved};
 
 use super::*;
 use crate::random_image::assert_same;
-use crate::register_moves::plan::MovingCpu;
-use crate::register_moves::{ErrorPointersLeft, MovePlan, Outcome, restore_by_moves};
+use crate::register_moves::{MovePlan, Outcome, restore_by_moves};
 
 /// `image`, in a format, as an instruction has it.
 fn in_some_format(bench: &mut Bench<'_>, image: Area) -> Area {
@@ -146,13 +145,7 @@ fn what_is_in_use_that_xcr0_does_not_have_is_an_instructions() {
 fn the_routine_itself_judges_the_format() {
     for_each_case(|bench| {
         let (image, prior) = (bench.image(), bench.image());
-        let cpu = MovingCpu {
-            xcr0: bench.cpu.cpu.xcr0(),
-            movable: MovingCpu::movable(),
-            mxcsr_mask: bench.cpu.cpu.conditions.mxcsr_mask,
-            error_pointers: ErrorPointersLeft::Initial,
-            counted_when_zeroed: ComponentSet::EMPTY,
-        };
+        let cpu = bench.moving();
         let compacted = Format::Compacted;
         let Some(plan) = MovePlan::for_saves(cpu, &bench.on, compacted, bench.tried) else {
             return;
@@ -176,11 +169,8 @@ fn x87_that_would_go_on_counting_as_in_use_is_initialised_by_an_instruction() {
         let mut image = bench.area();
         image.set_legacy(&LegacyRegion::INITIAL);
         let cpu = MovingCpu {
-            xcr0: bench.cpu.cpu.xcr0(),
-            movable: MovingCpu::movable(),
-            mxcsr_mask: bench.cpu.cpu.conditions.mxcsr_mask,
-            error_pointers: ErrorPointersLeft::Initial,
             counted_when_zeroed: ComponentSet::only(Component::X87),
+            ..bench.moving()
         };
         let standard = Format::Standard;
         let Some(plan) = MovePlan::for_saves(cpu, &bench.on, standard, bench.tried) else {

@@ -5,8 +5,7 @@ use core::ops::Range;
 use fpstate_arch::{Fault, Instruction, Moved, XsaveHeader};
 
 use super::*;
-use crate::register_moves::plan::MovingCpu;
-use crate::register_moves::{ErrorPointersLeft, MovePlan, Outcome, save_by_moves};
+use crate::register_moves::{MovePlan, Outcome, save_by_moves};
 
 const UNTOUCHED: u8 = 0xa5;
 
@@ -163,11 +162,8 @@ fn a_save_by_moves_writes_nothing_beyond_its_reach() {
 fn a_state_with_what_moves_do_not_cover_is_the_instructions_without_a_question() {
     for_each_case(|bench| {
         let cpu = MovingCpu {
-            xcr0: bench.cpu.cpu.xcr0(),
             movable: MOVABLE.intersection(MovingCpu::movable()),
-            mxcsr_mask: bench.cpu.cpu.conditions.mxcsr_mask,
-            error_pointers: ErrorPointersLeft::Initial,
-            counted_when_zeroed: ComponentSet::EMPTY,
+            ..bench.moving()
         };
         let compacted = Format::Compacted;
         let Some(plan) = MovePlan::for_saves(cpu, &bench.on, compacted, bench.tried) else {
